@@ -1,0 +1,4 @@
+//! The Wardline reference server.
+
+pub mod hub;
+pub mod log;
