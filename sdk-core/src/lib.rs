@@ -11,6 +11,7 @@
 //! tokio, TLS and an outbox in SQLite.
 
 pub mod model;
+pub mod planted;
 pub mod protocol;
 pub mod time;
 
