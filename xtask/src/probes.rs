@@ -1,0 +1,35 @@
+//! The core in its other hosts: Python through UniFFI, Node through WebAssembly.
+
+use crate::shell::{Failure, Shell};
+
+/// Builds the native library and generates the Python bindings beside the probe.
+pub(crate) fn bindings(shell: &Shell) -> Result<(), Failure> {
+    shell.cargo("build --locked -p wardline-ffi")?;
+    let library = shell.target().join("debug/libwardline_ffi.so");
+    shell.cargo(&format!(
+        "run --locked -p wardline-ffi --features cli --bin uniffi-bindgen -- generate --language python --out-dir bindings/python/generated {}",
+        library.display()
+    ))?;
+    std::fs::copy(&library, shell.root().join("bindings/python/generated/libwardline_ffi.so"))?;
+    Ok(())
+}
+
+/// Builds the WebAssembly package for Node into `sdk-wasm/dist`.
+pub(crate) fn wasm(shell: &Shell) -> Result<(), Failure> {
+    shell
+        .cargo("build --locked --profile wasm -p wardline-wasm --target wasm32-unknown-unknown")?;
+    shell.cargo("run --locked -p wardline-bindgen")
+}
+
+/// Python joins, receives a typed alert and sends a queued message.
+pub(crate) fn python(shell: &Shell) -> Result<(), Failure> {
+    bindings(shell)?;
+    shell.run("python3 sdk-ffi/probe/probe.py")
+}
+
+/// Node does the same.
+pub(crate) fn node(shell: &Shell) -> Result<(), Failure> {
+    wasm(shell)?;
+    shell.run("npm ci --prefix sdk-wasm/probe --no-audit --no-fund")?;
+    shell.run("node sdk-wasm/probe/probe.mjs")
+}

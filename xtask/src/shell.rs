@@ -1,0 +1,96 @@
+//! Running commands from the root of the checkout, with a line on each that says how long it took.
+
+use std::{
+    ffi::OsStr,
+    fmt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+/// Why a task ended.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The root of the checkout and the way to run things in it.
+pub(crate) struct Shell {
+    root: PathBuf,
+}
+
+impl Shell {
+    pub(crate) fn new() -> Self {
+        // The manifest's folder is `<root>/xtask`.
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        Self { root: here.parent().unwrap_or(here).to_owned() }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where cargo puts what it builds.
+    pub(crate) fn target(&self) -> PathBuf {
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from)
+    }
+
+    /// Whether a program can be started.
+    pub(crate) fn has(&self, program: &str) -> bool {
+        Command::new(program)
+            .arg("--version")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+
+    /// Runs a command whose arguments are separated by blanks.
+    pub(crate) fn run(&self, line: &str) -> Result<(), Failure> {
+        let words: Vec<_> = line.split_whitespace().collect();
+        self.exec(&words, &[])
+    }
+
+    /// Runs `cargo` with arguments.
+    pub(crate) fn cargo(&self, line: &str) -> Result<(), Failure> {
+        self.run(&format!("cargo {line}"))
+    }
+
+    /// Runs a command with extra environment.
+    pub(crate) fn exec<S: AsRef<OsStr>>(
+        &self,
+        words: &[S],
+        env: &[(&str, &OsStr)],
+    ) -> Result<(), Failure> {
+        let shown =
+            words.iter().map(|word| word.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let (program, arguments) =
+            words.split_first().ok_or_else(|| Failure("no command".to_owned()))?;
+        println!("xtask: {shown}");
+        let start = Instant::now();
+        let status = Command::new(program)
+            .args(arguments)
+            .envs(env.iter().copied())
+            .current_dir(&self.root)
+            .status()
+            .map_err(|error| Failure(format!("{shown}: {error}")))?;
+        let seconds = start.elapsed().as_secs_f32();
+        if status.success() {
+            println!("xtask: {shown}: {seconds:.1} s");
+            Ok(())
+        } else {
+            Err(Failure(format!("{shown}: {status} after {seconds:.1} s")))
+        }
+    }
+}
