@@ -142,6 +142,8 @@ pub enum Command {
     Submit(CallId, NewItem),
     /// Take an item back (P-S5). Replies with what became of it.
     Cancel(CallId, ItemId),
+    /// Let a lane of policy `stop` go on after a refusal (P-S4).
+    Resume(CallId, u8),
     /// Subscribe to a room. Replies [`ReplyValue::Joined`], or an error for a permanent refusal.
     Subscribe(CallId, SubId, Address, Subscribe),
     /// End a subscription. Replies when the membership is gone, or at once while offline.
@@ -456,9 +458,10 @@ pub enum StoreOp {
     Producer(ProducerId),
     /// Add an item.
     Put(Box<StoredItem>),
-    /// Give an item its number, or take it away. Fails unless `lock` is still held.
+    /// Give an item its number, or take it away. Fails the batch unless the lock is still held, as
+    /// do `Lane`, `Producer` and `Bind`; the other writes need no lock (P-S1).
     Number(ItemId, Option<u64>),
-    /// Mark a numbered item to be skipped.
+    /// Mark an item to be skipped, or, without a number, as over.
     Skip(ItemId, Code),
     /// Count the link deaths of an item.
     Deaths(ItemId, u8),
