@@ -19,3 +19,6 @@ pub mod time;
 pub mod driver;
 #[cfg(feature = "client")]
 pub mod machine;
+
+#[cfg(feature = "uniffi")]
+uniffi::setup_scaffolding!();
