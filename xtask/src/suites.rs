@@ -67,6 +67,7 @@ pub(crate) fn demo(shell: &Shell, check: bool, rest: &[String]) -> Result<(), Fa
 
 /// Measures.
 pub(crate) fn bench(shell: &Shell, rest: &[String]) -> Result<(), Failure> {
+    shell.run("npm ci --prefix bench/peers --no-audit --no-fund")?;
     shell.cargo("build --locked --profile bench-fast -p wardline-server -p wardline-bench")?;
     shell.cargo(&format!(
         "run --locked --profile bench-fast -p wardline-bench -- {}",
