@@ -4,6 +4,17 @@
 //! level (P-S3a). The check of a producer's number, the append and the stored outcome are one
 //! atomic step (P-S2).
 
+pub mod mark;
+pub mod memory;
+pub mod retention;
+pub mod state;
+
+#[cfg(test)]
+mod suite;
+
+pub use memory::MemoryLog;
+pub use retention::Retention;
+
 use std::sync::Arc;
 use wardline::{
     model::ids::{ItemId, ProducerId, TenantId, UserId},
@@ -81,8 +92,11 @@ pub struct Entry {
 /// One atomic step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// Whose number it consumes; none: the server's own, or remembered by `id` alone (P-K5).
+    /// Whose number it consumes; none: the server's own.
     pub producer: Option<Number>,
+    /// An id to be remembered alone, for 10 min in its tenant (P-K5): a second step with it is
+    /// answered with the first one's outcome. Not looked at where there is a producer.
+    pub once: Option<(TenantId, ItemId)>,
     /// What is done if the number is next.
     pub intent: Intent,
 }
