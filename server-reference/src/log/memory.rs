@@ -8,8 +8,8 @@ mod tables;
 
 use super::{
     Extent, Outcome, ProducerKey, Record, Reply, Request, Retention, RoomKey, Step, Stepped,
-    Ticket, Unavailable,
-    state::{self, Effect, Lane},
+    Unavailable,
+    state::{self, Effect, Lane, LaneChange},
 };
 use std::collections::VecDeque;
 use tables::Tables;
@@ -48,7 +48,7 @@ struct Disk {
 /// One change of the tables.
 #[derive(Clone, Debug)]
 enum Change {
-    Step(Effect),
+    Step(Box<Effect>),
     Made(RoomKey, Mark, u64),
     Expire(u64),
     Forget(ProducerKey),
@@ -206,10 +206,9 @@ impl MemoryLog {
     fn durable_accepted(&self, key: &ProducerKey, lane: u8) -> u64 {
         let pending = self.disk.as_ref().and_then(|disk| {
             disk.pending.iter().find_map(|change| match change {
-                Change::Step(Effect { lane: Some(change), .. })
-                    if change.key == *key && change.lane == lane =>
-                {
-                    Some(change.before)
+                Change::Step(effect) => {
+                    let of_lane = |c: &&LaneChange| c.key == *key && c.lane == lane;
+                    effect.lane.as_ref().filter(of_lane).map(|change| change.before)
                 }
                 _ => None,
             })
@@ -227,7 +226,7 @@ impl MemoryLog {
                             replies.extend(
                                 told.map(|(room, e)| Reply::Entry(room.clone(), e.clone())),
                             );
-                            self.note(Change::Step(effect));
+                            self.note(Change::Step(Box::new(effect)));
                         }
                         replies.push(Reply::Stepped(ticket, stepped));
                     }
@@ -310,6 +309,7 @@ impl state::Tables for Access<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Ticket;
     use crate::log::suite::{
         self, Subject, do_step, log_suite, new_entry, number, own, room, send,
     };
