@@ -1,0 +1,7 @@
+//! A site, its cameras and a terminal, built on the Wardline SDK.
+
+pub mod board;
+pub mod gauges;
+pub mod pattern;
+pub mod recording;
+pub mod screen;
