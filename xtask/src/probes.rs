@@ -18,7 +18,11 @@ pub(crate) fn bindings(shell: &Shell) -> Result<(), Failure> {
 pub(crate) fn wasm(shell: &Shell) -> Result<(), Failure> {
     shell
         .cargo("build --locked --profile wasm -p wardline-wasm --target wasm32-unknown-unknown")?;
-    shell.cargo("run --locked -p wardline-bindgen")
+    let built = shell.target().join("wasm32-unknown-unknown/wasm/wardline_wasm.wasm");
+    shell.cargo(&format!(
+        "run --locked -p wardline-bindgen -- {} sdk-wasm/dist nodejs",
+        built.display()
+    ))
 }
 
 /// Python joins, receives a typed alert and sends a queued message.
