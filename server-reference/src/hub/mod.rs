@@ -1,8 +1,11 @@
 //! The server's protocol as a pure hub: connections, rooms, producers, presence, permissions.
 
 pub mod buckets;
+pub mod fold;
 pub mod io;
+pub mod ledger;
 pub mod media;
 pub mod presence;
+pub mod revocations;
 
 pub use io::*;

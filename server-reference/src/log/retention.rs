@@ -30,11 +30,15 @@ pub struct Rule {
 }
 
 impl Default for Retention {
-    /// An hour; a day for commands, whose answers are kept as long (P-S8).
+    /// An hour; a day for commands and their answers (P-S8); revocations as long as a token may
+    /// live (P-C6a).
     fn default() -> Self {
-        let commands =
-            Rule { namespace: None, room: Some("commands".into()), entries: 24 * 3600 * 1000 };
-        Self { entries: 3600 * 1000, rules: vec![commands] }
+        let day = 24 * 3600 * 1000;
+        let rule = |room: &str, entries| Rule { namespace: None, room: Some(room.into()), entries };
+        Self {
+            entries: 3600 * 1000,
+            rules: vec![rule("commands", day), rule("~answers", day), rule("~control", HEAD_LIFE)],
+        }
     }
 }
 
