@@ -2,22 +2,57 @@
 //!
 //! A sans-IO part of the machine. **Mutate, then drain [`Outbox::poll_output`] to `None`; while the
 //! socket has room, drain [`Outbox::poll_transmit`]; wake it at [`Outbox::deadline`].**
+//!
+//! ```text
+//! submit → Waiting ──(batch)→ Numbering → Numbered ──(ok | refused)→ settled
+//!             │                                └──(cancel, expiry, poison)→ skip, the answer decides
+//!             └──(cancel, too large)→ Ending ──(batch)→ settled
+//! ```
+//!
+//! An item with a number may have been sent, one without was not: numbers are given in the batch
+//! before the first transmission, at most 32 ahead (P-S1). One batch is under way at a time, so
+//! submits, numbers and removals of one moment share a commit.
+//!
+//! The end an answer brings is told at once and the item removed after it: a crash between the two
+//! tells it again in the next life, never less. The end decided here (cancelled before it had a
+//! number) is told after the store knows it.
+
+mod item;
+mod lane;
+mod settle;
+mod store;
+mod transmit;
+mod writes;
+
+#[cfg(test)]
+mod tests;
 
 use super::io::{
-    ApiEvent, CallId, Config, Error, NewItem, Owner, ReplyValue, Snapshot, StoreError, StoreOp,
+    ApiEvent, CallId, Config, Error, NewItem, Outcome, Owner, ReplyValue, Snapshot, StoreError,
+    StoreOp, StoredItem,
 };
 use crate::{
     model::ids::{ItemId, ProducerId},
+    planted::{Bug, planted},
     protocol::{
-        Limits,
+        Code, Limits,
         frames::{Accepted, Hold, Lanes, Refused},
+        limits::{COMMAND_TTL, EVENT_BYTES, ITEM_LIFE, LANES},
     },
-    time::{Instant, Now},
+    time::{Instant, Now, UnixMillis},
 };
+use item::{Entry, Items, MAX_CANCELS, Put, Stage, exact_bytes, wire_bytes};
+use lane::{Flow, Lane};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+use store::Hold as StoreHold;
+use writes::Writes;
 
 /// A batch of writes as the part that asked for it knows it. The machine gives the batch its
 /// `BatchId` and hands the answer back under the ticket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
 /// What the outbox wants done.
@@ -40,15 +75,69 @@ pub enum OutboxOutput {
 /// The items of one owner, their numbers and what became of them.
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    ready: bool,
+    rng: fastrand::Rng,
+    max_items: usize,
+    max_bytes: usize,
+    limits: Limits,
+    store: StoreHold,
+    owner: Option<Owner>,
     producer: ProducerId,
+    /// What `hello` says while the store is not ours.
+    stray: ProducerId,
+    /// What the last `hello` said, while that connection lives.
+    said: Option<ProducerId>,
+    forked: bool,
+    /// Something waits for the outcomes behind `welcome`: a `ping` is due, so that an end is seen.
+    barrier_due: bool,
+    lanes: [Lane; LANES as usize],
+    items: Items,
+    /// Submits that wait for the store to be loaded.
+    early: VecDeque<(CallId, NewItem)>,
+    early_ids: BTreeSet<ItemId>,
+    early_bytes: usize,
+    writes: Writes,
+    output: VecDeque<OutboxOutput>,
+    next_order: u64,
+    /// Both clocks when the store was loaded: the wall clock never runs behind the monotonic one.
+    anchor: Option<Now>,
+    now: Now,
 }
 
 impl Outbox {
     /// Makes an outbox that waits for its store.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { ready: false, producer: ProducerId(u128::from(config.seed)) }
+        let mut rng = fastrand::Rng::with_seed(config.seed ^ 0x6f75_7462_6f78);
+        let stray = ProducerId(rng.u128(..));
+        let mut lanes: [Lane; LANES as usize] = Default::default();
+        for lane in &config.stop_lanes {
+            if let Some(lane) = lanes.get_mut(usize::from(*lane)) {
+                lane.stop = true;
+            }
+        }
+        Self {
+            rng,
+            max_items: config.max_items,
+            max_bytes: config.max_bytes,
+            limits: Limits::default(),
+            store: StoreHold::wanted(None),
+            owner: None,
+            producer: stray,
+            stray,
+            said: None,
+            forked: false,
+            barrier_due: false,
+            lanes,
+            items: Items::default(),
+            early: VecDeque::new(),
+            early_ids: BTreeSet::new(),
+            early_bytes: 0,
+            writes: Writes::default(),
+            output: VecDeque::new(),
+            next_order: 0,
+            anchor: None,
+            now: Now::default(),
+        }
     }
 
     // Getters.
@@ -56,71 +145,137 @@ impl Outbox {
     /// Whether `hello` may be said: the store is loaded, or is known to be held by another process.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.ready
-    }
-
-    /// The producer for `hello`. While another process holds the store: one that never sends.
-    #[must_use]
-    pub fn producer(&self) -> ProducerId {
-        self.producer
-    }
-
-    /// The lanes for `hello`: per lane the number below the first unanswered item (P-S2).
-    #[must_use]
-    pub fn hello_lanes(&self) -> Lanes {
-        Lanes::new()
+        self.store.is_ready()
     }
 
     /// The owner the store is bound to (P-S1a).
     #[must_use]
     pub fn owner(&self) -> Option<&Owner> {
-        None
+        self.owner.as_ref()
     }
 
     /// How many items are not settled.
     #[must_use]
     pub fn len(&self) -> usize {
-        0
+        self.items.len() + self.early.len()
     }
 
-    /// Whether nothing waits for an answer or for its turn: what `disconnect()` waits for.
+    /// Whether nothing waits for an answer, for its turn or for the store: what `disconnect()`
+    /// waits for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        true
+        self.len() == 0 && self.writes.is_idle()
     }
 
     /// Since when the longest unanswered frame of this connection waits (P-C4).
     #[must_use]
     pub fn unanswered_since(&self) -> Option<Instant> {
-        None
+        self.lanes
+            .iter()
+            .filter_map(|lane| lane.flight.first_key_value().map(|(_, flying)| flying.at))
+            .min()
     }
 
     // What the application asks.
 
     /// Queues an item. Replies `Queued` once it is stored, or why not: `queue_full`, `too_large`,
     /// `bad_event`, `bad_params`, `conflict` (an item of this id waits), `storage`.
-    pub fn handle_submit(&mut self, _call: CallId, _item: NewItem, _now: Now) {}
+    pub fn handle_submit(&mut self, call: CallId, item: NewItem, now: Now) {
+        self.now = now;
+        let bytes = wire_bytes(&item);
+        if let Err((code, text)) = self.check(&item, bytes) {
+            self.refuse(call, code, text);
+        } else if self.store.is_ready() {
+            self.queue(call, item);
+        } else {
+            self.early_bytes += bytes;
+            self.early_ids.insert(item.id);
+            self.early.push_back((call, item));
+        }
+    }
 
     /// Takes an item back. Replies with what became of it (P-S5), or `not_found`.
-    pub fn handle_cancel(&mut self, _call: CallId, _id: ItemId, _now: Now) {}
+    pub fn handle_cancel(&mut self, call: CallId, id: ItemId, now: Now) {
+        self.now = now;
+        let cancelled = || Ok(ReplyValue::Outcome(Outcome::Cancelled));
+        if self.early_ids.remove(&id)
+            && let Some(at) = self.early.iter().position(|(_, item)| item.id == id)
+        {
+            if let Some((submit, item)) = self.early.remove(at) {
+                self.early_bytes -= wire_bytes(&item);
+                self.refuse(submit, Code::CANCELLED, "cancelled before it was stored");
+            }
+            return self.reply(call, cancelled());
+        }
+        let Some(entry) = self.items.entry_mut(id) else {
+            return self.refuse(call, Code::NOT_FOUND, "no item of this id waits here");
+        };
+        if let Put::Due(submit) = entry.put {
+            self.forget(id);
+            self.refuse(submit, Code::CANCELLED, "cancelled before it was stored");
+            return self.reply(call, cancelled());
+        }
+        if entry.cancels.len() >= MAX_CANCELS {
+            return self.refuse(call, Code::CONFLICT, "the item is being cancelled already");
+        }
+        entry.cancels.push(call);
+        match entry.stage {
+            Stage::Waiting => self.end_here(id, Code::CANCELLED),
+            Stage::Numbering(_) | Stage::Numbered { .. } => {
+                self.mark_skip(id, Code::CANCELLED);
+                if planted(Bug::TwoOutcomes) {
+                    self.event(ApiEvent::Settled(id, Outcome::Cancelled));
+                }
+            }
+            Stage::Ending(_) => {}
+        }
+    }
 
     /// Lets a lane with policy `stop` go on after a refusal (P-S4).
-    pub fn handle_resume(&mut self, _lane: u8, _now: Now) {}
+    pub fn handle_resume(&mut self, lane: u8, now: Now) {
+        self.now = now;
+        if let Some(lane) = self.lanes.get_mut(usize::from(lane)) {
+            lane.stopped = false;
+        }
+    }
 
     // The store.
 
     /// Takes what the store holds. The cursors are not its business.
-    pub fn handle_loaded(&mut self, _loaded: Result<Snapshot, StoreError>, _now: Now) {
-        self.ready = true;
+    pub fn handle_loaded(&mut self, loaded: Result<Snapshot, StoreError>, now: Now) {
+        self.now = now;
+        self.loaded(loaded);
+        self.expire();
     }
 
     /// Takes the end of a batch.
-    pub fn handle_stored(&mut self, _ticket: Ticket, _result: Result<(), StoreError>, _now: Now) {}
+    pub fn handle_stored(&mut self, ticket: Ticket, result: Result<(), StoreError>, now: Now) {
+        self.now = now;
+        self.batch_ended(ticket, result, now);
+    }
 
     /// Looks for what another tab or process added.
-    pub fn handle_poked(&mut self, _now: Now) {}
+    pub fn handle_poked(&mut self, now: Now) {
+        self.now = now;
+        if self.is_ours() {
+            self.store.poke();
+        }
+    }
 
     // The connection.
+
+    /// Says `hello`: the producer (while another process holds the store: one that never sends), and
+    /// per lane the number below the first unanswered item (P-S2). From here to
+    /// [`Outbox::handle_link_down`] a change of the producer asks for [`OutboxOutput::Reconnect`].
+    #[must_use]
+    pub fn hello(&mut self) -> (ProducerId, Lanes) {
+        self.said = Some(self.speaks_as());
+        if !self.is_ours() {
+            return (self.stray, Lanes::new());
+        }
+        let used = self.lanes.iter().zip(0..).filter(|(lane, _)| lane.given > 0);
+        (self.producer, used.map(|(lane, number)| (number, lane.done())).collect())
+    }
 
     /// Takes `welcome`. False: the token names another owner than the store is bound to; close the
     /// connection, nothing of this outbox may travel on it. The store of the other owner is loaded
@@ -128,54 +283,245 @@ impl Outbox {
     #[must_use]
     pub fn handle_welcome(
         &mut self,
-        _owner: Owner,
-        _accepted: Option<Lanes>,
-        _limits: &Limits,
-        _now: Now,
+        owner: Owner,
+        accepted: Option<Lanes>,
+        limits: &Limits,
+        now: Now,
     ) -> bool {
-        true
+        self.now = now;
+        self.limits = *limits;
+        self.welcomed(owner, accepted)
     }
 
     /// Learns that the outcomes behind `welcome` are complete: call it for every frame but `ok` and
     /// `refused` that follows `welcome` (P-C2). Cheap. Where something waits for it, the outbox
     /// itself transmits a `ping`, so that an answer comes.
-    pub fn handle_settled(&mut self, _now: Now) {}
+    pub fn handle_settled(&mut self, now: Now) {
+        self.now = now;
+        self.settle_all();
+    }
 
     /// Takes `ok`.
-    pub fn handle_accepted(&mut self, _frame: Accepted, _now: Now) {}
+    pub fn handle_accepted(&mut self, frame: Accepted, now: Now) {
+        self.now = now;
+        self.answered(frame.lane, frame.n, frame.id, Outcome::Accepted(frame.seq));
+    }
 
     /// Takes `refused`.
-    pub fn handle_refused(&mut self, _frame: Refused, _now: Now) {}
+    pub fn handle_refused(&mut self, frame: Refused, now: Now) {
+        self.now = now;
+        let outcome = item::outcome_of(frame.code, frame.message);
+        self.answered(frame.lane, frame.n, frame.id, outcome);
+    }
 
     /// Takes `hold`.
-    pub fn handle_hold(&mut self, _frame: Hold, _now: Now) {}
+    pub fn handle_hold(&mut self, frame: Hold, now: Now) {
+        self.now = now;
+        self.held(&frame);
+    }
 
     /// Learns that the connection is gone. `died`: without a close that has another reason than
     /// what was sent on it (drain, token, replaced, the application's own); only then it counts for P-S9.
-    pub fn handle_link_down(&mut self, _died: bool, _now: Now) {}
+    pub fn handle_link_down(&mut self, died: bool, now: Now) {
+        self.now = now;
+        self.link_down(died);
+    }
 
-    /// Learns of a close 4010, or of what counts as one (P-S6, P-C7). Call it beside `handle_link_down`.
-    pub fn handle_forked(&mut self, _now: Now) {}
+    /// Learns of a close 4010, or of what counts as one (P-S6, P-C7). Call it beside
+    /// [`Outbox::handle_link_down`].
+    pub fn handle_forked(&mut self, now: Now) {
+        self.now = now;
+        self.said = None;
+        if self.is_ours() {
+            self.forked = true;
+            self.draw_if_settled();
+        }
+    }
 
     // Time and output.
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, _now: Now) {}
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.now = now;
+        self.expire();
+        self.thaw();
+        self.store.retry(now.mono);
+        if self.writes.retry_at.is_some_and(|at| at <= now.mono) {
+            self.writes.retry_at = None;
+        }
+    }
 
     /// When [`Outbox::handle_timeout`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        let holds = self.lanes.iter().filter_map(|lane| match lane.flow {
+            Flow::Held { until } => Some(until),
+            _ => None,
+        });
+        let expiry = self.items.next_expiry().map(|at| {
+            let left = at.0.saturating_sub(self.wall().0);
+            self.now.mono + Duration::from_millis(left)
+        });
+        holds.chain(expiry).chain(self.store.retry_at()).chain(self.writes.retry_at).min()
     }
 
     /// The next object for the socket, lowest lane first. Ask while fewer than 64 KiB are unsent;
-    /// `budget`: bytes up to that mark. The first object may be larger (P-S10).
-    pub fn poll_transmit(&mut self, _now: Now, _budget: usize) -> Option<String> {
-        None
+    /// `budget`: bytes up to that mark. An item of more than that goes when all of it is free (P-S10).
+    pub fn poll_transmit(&mut self, now: Now, budget: usize) -> Option<String> {
+        self.now = now;
+        self.transmit(budget)
     }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<OutboxOutput> {
-        None
+        if let Some(output) = self.output.pop_front() {
+            return Some(output);
+        }
+        let output = self.form_batch().or_else(|| self.form_load());
+        // Making a batch may have ended an item.
+        if let Some(first) = self.output.pop_front() {
+            self.output.extend(output);
+            return Some(first);
+        }
+        output
+    }
+
+    // Private.
+
+    fn speaks_as(&self) -> ProducerId {
+        if self.is_ours() { self.producer } else { self.stray }
+    }
+
+    fn check(&self, item: &NewItem, bytes: usize) -> Result<(), (Code, &'static str)> {
+        let known = self.items.contains(item.id);
+        if item.lane >= LANES {
+            Err((Code::BAD_PARAMS, "a lane is 0 to 7"))
+        } else if item.event.is_empty() || item.event.len() > EVENT_BYTES {
+            Err((Code::BAD_EVENT, "an event's name has 1 to 128 bytes"))
+        } else if known || self.early_ids.contains(&item.id) {
+            Err((Code::CONFLICT, "an item of this id waits already"))
+        } else if self.exceeds(item, bytes) {
+            Err((Code::TOO_LARGE, "larger than the server takes"))
+        } else if self.len() >= self.max_items
+            || self.items.bytes() + self.early_bytes + bytes > self.max_bytes
+        {
+            Err((Code::QUEUE_FULL, "the outbox is full"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether an item is larger than the server takes (P-S9).
+    fn exceeds(&self, item: &NewItem, bytes: usize) -> bool {
+        // A character of a name may take six bytes as JSON.
+        let names = item.event.len() + item.key.as_ref().map_or(0, String::len);
+        bytes + 5 * names > self.limits.message && exact_bytes(item) > self.limits.message
+    }
+
+    fn queue(&mut self, call: CallId, item: NewItem) {
+        let ttl = item.ttl.or_else(|| item.command.then_some(COMMAND_TTL)).unwrap_or(ITEM_LIFE);
+        let ttl = u64::try_from(ttl.min(ITEM_LIFE).as_millis()).unwrap_or(u64::MAX);
+        let expires = UnixMillis(self.wall().0.saturating_add(ttl));
+        // Orders of several processes on one store fall in by time.
+        let order = self.next_order.max(self.wall().0.saturating_mul(1024));
+        self.next_order = order + 1;
+        let id = item.id;
+        let record = StoredItem { order, item, n: None, expires, deaths: 0, skip: None };
+        self.admit(Entry::new(record, Put::Due(call)));
+        self.writes.puts.push_back(id);
+    }
+
+    /// Puts an entry without a number into its lane's queue.
+    fn admit(&mut self, entry: Entry) {
+        let (lane, key) = (entry.lane(), entry.key());
+        self.items.insert(entry);
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.waiting.insert(key);
+        }
+    }
+
+    /// Drops an item from memory without a word.
+    fn forget(&mut self, id: ItemId) -> Option<Entry> {
+        let entry = self.items.remove(id)?;
+        let lane = self.lanes.get_mut(entry.lane())?;
+        match entry.stage {
+            Stage::Waiting => drop(lane.waiting.remove(&entry.key())),
+            Stage::Numbering(n) | Stage::Numbered { n, .. } => lane.release(n, entry.bytes),
+            Stage::Ending(_) => {}
+        }
+        Some(entry)
+    }
+
+    /// Ends an item: tells its outcome, once, and removes it.
+    fn finish(&mut self, id: ItemId, outcome: Outcome) {
+        let Some(entry) = self.forget(id) else { return };
+        if let Put::Due(call) | Put::Asked(call) = entry.put {
+            self.reply(call, Ok(ReplyValue::Queued(id)));
+        }
+        self.writes.removes.insert(id);
+        for call in entry.cancels {
+            self.reply(call, Ok(ReplyValue::Outcome(outcome.clone())));
+        }
+        self.event(ApiEvent::Settled(id, outcome));
+    }
+
+    /// Ends an item that was never sent; told when the store knows it.
+    fn end_here(&mut self, id: ItemId, code: Code) {
+        let Some(entry) = self.items.entry_mut(id) else { return };
+        let (lane, key) = (entry.lane(), entry.key());
+        entry.stage = Stage::Ending(code.clone());
+        entry.record.skip = Some(code);
+        self.lanes[lane].waiting.remove(&key);
+        self.writes.marks.insert(id);
+    }
+
+    /// A numbered item is not wanted any more: it is next transmitted as `skip` (P-S5).
+    fn mark_skip(&mut self, id: ItemId, code: Code) {
+        if let Some(entry) = self.items.entry_mut(id)
+            && entry.record.skip.is_none()
+        {
+            entry.record.skip = Some(code);
+            self.writes.marks.insert(id);
+        }
+    }
+
+    fn expire(&mut self) {
+        let wall = self.wall();
+        while let Some(id) = self.items.take_expired(wall) {
+            let Some(entry) = self.items.entry(id) else { continue };
+            match (&entry.stage, entry.put) {
+                // Its end by time is in the store already.
+                (Stage::Waiting, Put::Done) => self.finish(id, Outcome::Expired),
+                (Stage::Waiting, Put::Asked(_)) => self.end_here(id, Code::EXPIRED),
+                (Stage::Waiting, Put::Due(call)) => {
+                    self.forget(id);
+                    self.refuse(call, Code::EXPIRED, "its time to live ended before it was stored");
+                }
+                (Stage::Numbering(_) | Stage::Numbered { .. }, _) => {
+                    self.mark_skip(id, Code::EXPIRED);
+                }
+                (Stage::Ending(_), _) => {}
+            }
+        }
+    }
+
+    /// The wall clock, or where it would be had it run on with the monotonic one.
+    fn wall(&self) -> UnixMillis {
+        let Some(anchor) = self.anchor else { return self.now.wall };
+        let passed = self.now.mono.since(anchor.mono).as_millis();
+        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
+        self.now.wall.max(UnixMillis(anchor.wall.0.saturating_add(passed)))
+    }
+
+    fn reply(&mut self, call: CallId, result: Result<ReplyValue, Error>) {
+        self.output.push_back(OutboxOutput::Reply(call, result));
+    }
+
+    fn refuse(&mut self, call: CallId, code: Code, text: &str) {
+        self.reply(call, Err(Error { code, text: text.to_owned() }));
+    }
+
+    fn event(&mut self, event: ApiEvent) {
+        self.output.push_back(OutboxOutput::Event(event));
     }
 }

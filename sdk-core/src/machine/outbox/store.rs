@@ -1,0 +1,301 @@
+//! Whose store it is: loading, another holder of its lock, another owner (P-S1, P-S1a).
+
+use super::{
+    Outbox, OutboxOutput,
+    item::{Entry, Put, Stage},
+};
+use crate::{
+    machine::io::{ApiEvent, Owner, ReplyValue, Snapshot, StoreError, StoredItem},
+    model::ids::ProducerId,
+    protocol::{Code, limits::ITEM_LIFE},
+    time::{Instant, Now, UnixMillis},
+};
+use std::time::Duration;
+
+/// How often a store that another process holds, or that does not load, is asked again.
+const RELOAD: Duration = Duration::from_secs(3);
+
+/// How this process stands with the store.
+#[derive(Clone, Debug)]
+pub(super) enum Hold {
+    /// Its content is wanted, or on the way (`asked`). `switching`: once everything is written.
+    Loading { asked: bool, owner: Option<Owner> },
+    /// Loaded, and the lock is ours.
+    Ours { poke: Poke },
+    /// The lock is another's, or the store does not load: submits are written, nothing is sent.
+    Foreign {
+        /// None: a load is wanted or on the way (`asked`).
+        retry_at: Option<Instant>,
+        asked: bool,
+    },
+}
+
+/// Whether another process added items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Poke {
+    #[default]
+    None,
+    /// A load is wanted.
+    Due,
+    /// A load is on the way.
+    Asked,
+    /// A load is on the way, and another is wanted behind it.
+    AskedAndDue,
+}
+
+impl Hold {
+    pub(super) fn wanted(owner: Option<Owner>) -> Self {
+        Self::Loading { asked: false, owner }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        !matches!(self, Self::Loading { .. })
+    }
+
+    pub(super) fn poke(&mut self) {
+        if let Self::Ours { poke } = self {
+            *poke = match poke {
+                Poke::None | Poke::Due => Poke::Due,
+                Poke::Asked | Poke::AskedAndDue => Poke::AskedAndDue,
+            };
+        }
+    }
+
+    pub(super) fn retry(&mut self, now: Instant) {
+        if let Self::Foreign { retry_at, .. } = self
+            && retry_at.is_some_and(|at| at <= now)
+        {
+            *retry_at = None;
+        }
+    }
+
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        match self {
+            Self::Foreign { retry_at, .. } => *retry_at,
+            _ => None,
+        }
+    }
+}
+
+impl Outbox {
+    /// Whether numbers may be given and frames sent.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self.store, Hold::Ours { .. })
+    }
+
+    /// Whether a load is on the way: no batch may pass it.
+    pub(super) fn is_loading(&self) -> bool {
+        match &self.store {
+            Hold::Loading { asked, .. } | Hold::Foreign { asked, .. } => *asked,
+            Hold::Ours { poke } => matches!(poke, Poke::Asked | Poke::AskedAndDue),
+        }
+    }
+
+    /// Asks for the store's content where it is wanted and nothing is left to be written before.
+    pub(super) fn form_load(&mut self) -> Option<OutboxOutput> {
+        if self.writes.flight.is_some() {
+            return None;
+        }
+        match &mut self.store {
+            Hold::Loading { asked, owner } if !*asked => {
+                // What is still to be written belongs to the owner before; it does not wait for a
+                // store that fails.
+                if !self.writes.puts.is_empty() {
+                    return None;
+                }
+                *asked = true;
+                Some(OutboxOutput::Load(owner.clone()))
+            }
+            Hold::Ours { poke: poke @ Poke::Due } => {
+                *poke = Poke::Asked;
+                Some(OutboxOutput::Load(self.owner.clone()))
+            }
+            Hold::Foreign { retry_at: None, asked } if !*asked => {
+                *asked = true;
+                Some(OutboxOutput::Load(self.owner.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn loaded(&mut self, loaded: Result<Snapshot, StoreError>) {
+        if !self.is_loading() {
+            return;
+        }
+        self.anchor.get_or_insert(self.now);
+        match (loaded, &mut self.store) {
+            (Ok(snapshot), Hold::Ours { poke }) => {
+                *poke = if *poke == Poke::AskedAndDue { Poke::Due } else { Poke::None };
+                self.merge(snapshot);
+            }
+            (Ok(snapshot), Hold::Loading { owner, .. }) => {
+                let owner = owner.take();
+                self.replace(owner, snapshot);
+            }
+            (Ok(snapshot), Hold::Foreign { .. }) => {
+                let owner = self.owner.clone();
+                self.replace(owner, snapshot);
+            }
+            (Err(StoreError::Io(_)), Hold::Ours { poke }) => *poke = Poke::None,
+            (Err(StoreError::NotOwner), Hold::Ours { .. }) => self.become_foreign(self.now),
+            (Err(error), Hold::Loading { owner, .. }) => {
+                if let Some(owner) = owner.take() {
+                    self.owner = Some(owner);
+                }
+                self.wait_for_store(&error);
+            }
+            (Err(_), Hold::Foreign { retry_at, asked }) => {
+                (*retry_at, *asked) = (Some(self.now.mono + RELOAD), false);
+            }
+        }
+        self.admit_early();
+    }
+
+    fn wait_for_store(&mut self, error: &StoreError) {
+        let retry_at = Some(self.now.mono + RELOAD);
+        self.store = Hold::Foreign { retry_at, asked: false };
+        if let StoreError::Io(text) = error {
+            let error = crate::machine::io::Error { code: Code::STORAGE, text: text.clone() };
+            self.event(ApiEvent::Error(error));
+        }
+    }
+
+    /// The lock is another's: what is stored is that one's business now.
+    pub(super) fn become_foreign(&mut self, now: Now) {
+        self.store = Hold::Foreign { retry_at: Some(now.mono + RELOAD), asked: false };
+        let kept = self.clear();
+        for entry in kept {
+            self.admit(entry);
+        }
+        self.writes.marks.clear();
+        self.writes.unnumbered.clear();
+        self.writes.producer = false;
+        self.writes.bind = None;
+        self.forked = false;
+        self.reconnect();
+    }
+
+    /// Another owner's token: its store is loaded once the puts of this one are written (P-S1a).
+    pub(super) fn switch(&mut self, owner: Owner) {
+        for lane in &mut self.lanes {
+            lane.close();
+        }
+        self.store = Hold::wanted(Some(owner));
+    }
+
+    /// Takes the content of a store as all there is.
+    fn replace(&mut self, owner: Option<Owner>, snapshot: Snapshot) {
+        let kept = self.clear();
+        self.writes.removes.clear();
+        self.writes.marks.clear();
+        self.writes.unnumbered.clear();
+        self.forked = false;
+        self.writes.bind = match (&owner, &snapshot.owner) {
+            (Some(owner), None) => Some(owner.clone()),
+            _ => None,
+        };
+        self.owner = snapshot.owner.or(owner);
+        self.store = Hold::Ours { poke: Poke::None };
+        self.writes.producer = snapshot.producer.is_none();
+        self.producer = snapshot.producer.unwrap_or_else(|| ProducerId(self.rng.u128(..)));
+        for (number, stored) in snapshot.lanes {
+            if let Some(lane) = self.lanes.get_mut(usize::from(number)) {
+                lane.given = stored.given.max(stored.done);
+            }
+        }
+        for item in snapshot.items {
+            self.take_stored(item, true);
+        }
+        for entry in kept {
+            self.admit(entry);
+        }
+        if !snapshot.durable {
+            self.event(ApiEvent::Volatile);
+        }
+        self.reconnect();
+    }
+
+    /// Takes what another process added.
+    fn merge(&mut self, snapshot: Snapshot) {
+        for item in snapshot.items {
+            let id = item.item.id;
+            if !self.items.contains(id) && !self.writes.removes.contains(&id) {
+                self.take_stored(StoredItem { n: None, ..item }, false);
+            }
+        }
+    }
+
+    fn take_stored(&mut self, mut record: StoredItem, loaded: bool) {
+        let latest = self.now.wall.0.saturating_add(ITEM_LIFE.as_secs() * 1000);
+        record.expires = record.expires.min(UnixMillis(latest));
+        self.next_order = self.next_order.max(record.order.saturating_add(1));
+        let id = record.item.id;
+        let Some(lane) = self.lanes.get_mut(usize::from(record.item.lane)) else { return };
+        if record.n.is_some_and(|n| n == 0 || lane.numbered.contains_key(&n)) {
+            record.n = None;
+            self.writes.unnumbered.insert(id);
+        }
+        if loaded {
+            lane.loaded_upto = lane.loaded_upto.max(Some(record.order));
+        }
+        let over = record.skip.clone().filter(|_| record.n.is_none());
+        let entry = Entry::new(record, Put::Done);
+        match (entry.stage.clone(), over) {
+            (Stage::Numbered { n, .. }, _) => {
+                lane.number(n, &entry);
+                self.items.insert(entry);
+            }
+            (_, over) => {
+                self.admit(entry);
+                if let Some(code) = over {
+                    // Its end was stored, perhaps not told.
+                    self.finish(id, super::item::outcome_of(code, String::new()));
+                }
+            }
+        }
+    }
+
+    /// Empties memory; gives back what is not in the store yet.
+    fn clear(&mut self) -> Vec<Entry> {
+        for lane in &mut self.lanes {
+            *lane = lane.emptied();
+        }
+        let mut kept = Vec::new();
+        let mut calls = Vec::new();
+        for mut entry in self.items.drain() {
+            calls.append(&mut entry.cancels);
+            if matches!(entry.put, Put::Due(_)) {
+                entry.stage = Stage::Waiting;
+                kept.push(entry);
+            }
+        }
+        for call in calls {
+            self.refuse(call, Code::STORAGE, "another process holds the outbox");
+        }
+        kept
+    }
+
+    fn admit_early(&mut self) {
+        if !self.store.is_ready() {
+            return;
+        }
+        self.early_bytes = 0;
+        self.early_ids.clear();
+        for (call, item) in std::mem::take(&mut self.early) {
+            if self.items.contains(item.id) {
+                // An earlier life queued it.
+                self.reply(call, Ok(ReplyValue::Queued(item.id)));
+            } else {
+                self.queue(call, item);
+            }
+        }
+    }
+
+    /// Asks for a new `hello` where one was said that is not true any more.
+    pub(super) fn reconnect(&mut self) {
+        if self.said.is_some_and(|said| said != self.speaks_as()) {
+            self.said = None;
+            self.output.push_back(OutboxOutput::Reconnect);
+        }
+    }
+}
