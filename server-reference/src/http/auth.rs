@@ -1,0 +1,87 @@
+//! Who calls: a token's principal, or a back end's API key.
+
+use crate::{
+    auth::{Verifier, token_of},
+    hub::{AuthError, Principal},
+};
+use axum::{
+    body::Body,
+    http::{HeaderMap, Response, StatusCode},
+};
+
+/// Whom a request speaks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Caller {
+    /// A verified token.
+    Token(Principal),
+    /// An API key, of one tenant or (none) of every tenant.
+    Key(Option<String>),
+}
+
+impl Caller {
+    /// Whether it may act for its whole tenant.
+    pub(crate) fn acts_for_tenant(&self) -> bool {
+        match self {
+            Self::Token(principal) => principal.has_role("service") || principal.has_role("admin"),
+            Self::Key(_) => true,
+        }
+    }
+
+    /// Whether it may see or change a tenant.
+    pub(crate) fn may_see(&self, tenant: &str) -> bool {
+        match self {
+            Self::Token(principal) => {
+                principal.has_role("admin") && principal.tenant.as_str() == tenant
+            }
+            Self::Key(Some(own)) => own == tenant,
+            Self::Key(None) => true,
+        }
+    }
+
+    /// The tenant it acts in: its own, or for a key of every tenant the one it names.
+    pub(crate) fn tenant(&self, named: Option<&str>) -> Result<String, Response<Body>> {
+        let own = match self {
+            Self::Token(principal) => Some(principal.tenant.as_str()),
+            Self::Key(tenant) => tenant.as_deref(),
+        };
+        match (own, named) {
+            (Some(own), Some(named)) if own != named => {
+                Err(super::error(StatusCode::FORBIDDEN, "forbidden", "another tenant"))
+            }
+            (Some(tenant), _) | (None, Some(tenant)) => Ok(tenant.to_owned()),
+            (None, None) => Err(super::error(
+                StatusCode::BAD_REQUEST,
+                "bad_params",
+                "a key of every tenant must name one: \"tenant\"",
+            )),
+        }
+    }
+}
+
+/// Reads `X-Api-Key`, or the token of V3; a bearer may be either.
+pub(crate) fn caller(
+    verifier: &Verifier,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Caller, Response<Body>> {
+    let refused =
+        |code: &str, words: &str| Err(super::error(StatusCode::UNAUTHORIZED, code, words));
+    if let Some(key) = headers.get("x-api-key").and_then(|value| value.to_str().ok()) {
+        return match verifier.api_key(key) {
+            Some(tenant) => Ok(Caller::Key(tenant.map(str::to_owned))),
+            None => refused("token_invalid", "this key is not known"),
+        };
+    }
+    let Some(token) = token_of(headers, query) else {
+        return refused("token_missing", "needs a token or an API key");
+    };
+    if let Some(tenant) = verifier.api_key(token.expose()) {
+        return Ok(Caller::Key(tenant.map(str::to_owned)));
+    }
+    match verifier.verify(token.expose()) {
+        Ok(principal) => Ok(Caller::Token(principal)),
+        Err(AuthError::Expired) => refused("token_expired", "the token is past its end"),
+        Err(AuthError::Missing) => refused("token_missing", "needs a token or an API key"),
+        Err(_) => refused("token_invalid", "the token did not verify"),
+    }
+}

@@ -1,0 +1,93 @@
+//! Health for probes, figures for dashboards.
+
+use super::{answer, caller};
+use crate::{auth::unix_ms, config::Environment, edge::Node, ops::iso8601};
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderValue, Request, Response, StatusCode, header},
+};
+use serde_json::{Map, Value, json};
+use std::sync::{Arc, atomic::Ordering};
+
+/// `GET /health`: everything at a glance.
+pub(super) async fn health(State(node): State<Arc<Node>>) -> Response<Body> {
+    let (status, word) = if node.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else {
+        (StatusCode::OK, "healthy")
+    };
+    answer(
+        status,
+        &json!({
+            "status": word,
+            "timestamp": iso8601(unix_ms()),
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_ms": u64::try_from(node.clock.now().mono.0.as_millis()).unwrap_or(u64::MAX),
+            "websocket_connected": node.open.load(Ordering::SeqCst),
+            "kafka_status": {"running": false, "connected": false, "topics": [], "group_id": null},
+        }),
+    )
+}
+
+/// `GET /health/live`: the process answers.
+pub(super) async fn live() -> Response<Body> {
+    answer(StatusCode::OK, &json!({"status": "alive"}))
+}
+
+/// `GET /health/ready`: new connections are welcome (P-C8).
+pub(super) async fn ready(State(node): State<Arc<Node>>) -> Response<Body> {
+    if node.is_draining() {
+        answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "draining"}))
+    } else {
+        answer(StatusCode::OK, &json!({"status": "ready"}))
+    }
+}
+
+/// `GET /metrics`: Prometheus text.
+pub(super) async fn metrics(State(node): State<Arc<Node>>) -> Response<Body> {
+    let rooms = node.rooms();
+    let members = rooms.iter().map(|(.., members)| members).sum();
+    let mut response = Response::new(Body::from(node.ops.render(rooms.len(), members)));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
+    response
+}
+
+/// `GET /stats`: connections and members. In production, tenants and rooms are shown to who may
+/// see them: their `admin`, an API key.
+pub(super) async fn stats(State(node): State<Arc<Node>>, request: Request<Body>) -> Response<Body> {
+    let open = node.config.environment == Environment::Development;
+    let caller = caller(&node.verifier, request.headers(), request.uri().query()).ok();
+    let may_see =
+        |tenant: &str| open || caller.as_ref().is_some_and(|caller| caller.may_see(tenant));
+    let tenants: Map<String, Value> = node
+        .ops
+        .by_tenant()
+        .into_iter()
+        .filter(|(tenant, count)| *count > 0 && may_see(tenant))
+        .map(|(tenant, count)| (tenant, json!(count)))
+        .collect();
+    let mut rooms = Map::new();
+    for (tenant, room, members) in node.rooms() {
+        if may_see(&tenant) {
+            let sum = rooms.get(&room).and_then(Value::as_u64).unwrap_or(0) + members as u64;
+            rooms.insert(room, json!(sum));
+        }
+    }
+    let total = node.open.load(Ordering::SeqCst);
+    answer(
+        StatusCode::OK,
+        &json!({
+            "active_websocket_connections": total,
+            "kafka_consumer_running": false,
+            "redis_stats": {"connected_clients": 0, "used_memory_human": "0B"},
+            "timestamp": iso8601(unix_ms()),
+            "total": total,
+            "byTenant": tenants,
+            "byChannel": rooms,
+        }),
+    )
+}

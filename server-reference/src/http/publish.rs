@@ -1,0 +1,234 @@
+//! The publish API for back ends (P-K5), and revocation (P-C6a).
+
+use super::{answer, caller, error};
+use crate::{
+    auth::unix_ms,
+    edge::Node,
+    hub::{Publish, PublishEvent, Revocation},
+    log,
+};
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header},
+};
+use serde::Deserialize;
+use serde_json::json;
+use sha1::{Digest, Sha1};
+use std::sync::Arc;
+use wardline::{
+    model::ids::{ItemId, ProducerId, TenantId, UserId},
+    protocol::{Code, Json, limits},
+};
+
+/// Most events of one step.
+const EVENTS: usize = 256;
+/// The user a key publishes as.
+const KEY_USER: &str = "~api";
+
+#[derive(Debug, Deserialize)]
+struct Request {
+    #[serde(default)]
+    tenant: Option<String>,
+    events: Vec<Event>,
+    /// 32 hex digits, or any name.
+    #[serde(default)]
+    producer: Option<String>,
+    #[serde(default)]
+    lane: u8,
+    #[serde(default)]
+    n: Option<u64>,
+    #[serde(default)]
+    base: Option<u64>,
+    #[serde(default)]
+    id: Option<ItemId>,
+    #[serde(default)]
+    from: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Event {
+    room: String,
+    event: String,
+    #[serde(default = "Json::null")]
+    data: Json,
+    #[serde(default)]
+    key: Option<String>,
+    #[serde(default = "yes")]
+    persist: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `POST /publish`: all events or none, in one step; answered when durable.
+pub(super) async fn publish(
+    State(node): State<Arc<Node>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Response<Body> {
+    let result = async {
+        let caller = caller(&node.verifier, &headers, uri.query())?;
+        if !caller.acts_for_tenant() {
+            return Err(forbidden("needs the role service or admin, or an API key"));
+        }
+        let request: Request = read(body)?;
+        let tenant = caller.tenant(request.tenant.as_deref())?;
+        let user = match &caller {
+            super::auth::Caller::Token(principal) => principal.user.clone(),
+            super::auth::Caller::Key(_) => UserId::from(KEY_USER),
+        };
+        let publish = checked(request, tenant.as_str().into(), user)?;
+        node.publish(publish).await.map_err(|refused| {
+            let status = status_of(&refused.code);
+            let mut response = error(status, refused.code.as_str(), &refused.message);
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            response
+        })
+    };
+    match result.await {
+        Ok(seqs) => answer(StatusCode::OK, &json!({"seqs": seqs})),
+        Err(response) => response,
+    }
+}
+
+fn checked(request: Request, tenant: TenantId, user: UserId) -> Result<Publish, Response<Body>> {
+    let bad = |code: &Code, words: String| error(StatusCode::BAD_REQUEST, code.as_str(), &words);
+    if !(1..=EVENTS).contains(&request.events.len()) {
+        return Err(bad(&Code::BAD_PARAMS, format!("events: 1 to {EVENTS}")));
+    }
+    let id = request.id.unwrap_or_else(|| ItemId(random()));
+    let number = match (&request.producer, request.n) {
+        (Some(name), Some(n)) if request.lane < limits::LANES && n > 0 => Some(log::Number {
+            key: log::ProducerKey { tenant: tenant.clone(), user, producer: producer(name) },
+            lane: request.lane,
+            n,
+            id,
+            base: request.base,
+        }),
+        (None, None) => None,
+        _ => {
+            let words = "producer and n (from 1) go together, with a lane of 0 to 7".to_owned();
+            return Err(bad(&Code::BAD_PARAMS, words));
+        }
+    };
+    let mut events = Vec::with_capacity(request.events.len());
+    for (index, event) in request.events.into_iter().enumerate() {
+        let room = event
+            .room
+            .parse()
+            .map_err(|problem| bad(&Code::BAD_ROOM, format!("events[{index}].room: {problem}")))?;
+        let data = event
+            .data
+            .checked()
+            .map_err(|problem| bad(&Code::BAD_DATA, format!("events[{index}].data: {problem}")))?;
+        if event.event.is_empty() || event.event.len() > limits::EVENT_BYTES {
+            return Err(bad(&Code::BAD_EVENT, format!("events[{index}].event: 1 to 128 bytes")));
+        }
+        events.push(PublishEvent {
+            room,
+            event: event.event,
+            // One id for the step; its events count up from it.
+            id: ItemId(id.0.wrapping_add(index as u128)),
+            key: event.key,
+            persist: event.persist,
+            data,
+        });
+    }
+    Ok(Publish { tenant, events, number, from: request.from.unwrap_or_default().into() })
+}
+
+/// 32 hex digits as they are; any other name by its hash.
+fn producer(name: &str) -> ProducerId {
+    name.parse().unwrap_or_else(|_| {
+        let digest = Sha1::digest(name.as_bytes());
+        let mut wide = [0; 16];
+        wide.copy_from_slice(&digest[..16]);
+        ProducerId(u128::from_be_bytes(wide))
+    })
+}
+
+pub(crate) fn random() -> u128 {
+    let mut bytes = [0; 16];
+    // Without the system's randomness nothing here is safe; the clock keeps ids apart at least.
+    if getrandom::fill(&mut bytes).is_err() {
+        return u128::from(unix_ms()) << 64;
+    }
+    u128::from_be_bytes(bytes)
+}
+
+fn read<T: serde::de::DeserializeOwned>(
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<T, Response<Body>> {
+    let body = body.map_err(|rejection| {
+        let status = rejection.status();
+        let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "bad_data" };
+        error(status, code, &rejection.body_text())
+    })?;
+    serde_json::from_slice(&body)
+        .map_err(|problem| error(StatusCode::BAD_REQUEST, "bad_data", &problem.to_string()))
+}
+
+fn forbidden(words: &str) -> Response<Body> {
+    error(StatusCode::FORBIDDEN, "forbidden", words)
+}
+
+fn status_of(code: &Code) -> StatusCode {
+    match code.as_str() {
+        "forbidden" => StatusCode::FORBIDDEN,
+        "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+        "rate" => StatusCode::TOO_MANY_REQUESTS,
+        "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
+        "order" | "forked" | "conflict" => StatusCode::CONFLICT,
+        "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Revoke {
+    #[serde(default)]
+    tenant: Option<String>,
+    #[serde(default)]
+    user: Option<String>,
+    #[serde(default)]
+    token_id: Option<String>,
+    /// ms since 1970; absent: now.
+    #[serde(default)]
+    not_before: Option<u64>,
+}
+
+/// `POST /revoke`: for `admin` and API keys.
+pub(super) async fn revoke(
+    State(node): State<Arc<Node>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Response<Body> {
+    let result = || {
+        let caller = caller(&node.verifier, &headers, uri.query())?;
+        let request: Revoke = read(body)?;
+        let tenant = caller.tenant(request.tenant.as_deref())?;
+        if !caller.may_see(&tenant) {
+            return Err(forbidden("needs the role admin, or an API key"));
+        }
+        Ok(Revocation {
+            tenant: tenant.into(),
+            user: request.user.map(Into::into),
+            token_id: request.token_id.map(Into::into),
+            not_before: request.not_before.unwrap_or_else(unix_ms),
+        })
+    };
+    match result() {
+        Ok(revocation) => {
+            node.revoke(revocation);
+            answer(StatusCode::ACCEPTED, &json!({"status": "revoked"}))
+        }
+        Err(response) => response,
+    }
+}

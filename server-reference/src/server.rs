@@ -1,0 +1,421 @@
+//! The library: build a server, start it, publish through it, stop it (V1, V2).
+
+use crate::{
+    auth::{NewToken, Verifier, unix_ms},
+    config::{Config, ConfigError, LogStore, Settings, Source},
+    edge::{Clock, Flusher, LogPort, Node, Shard, listen},
+    http::Routes,
+    hub::{Hook, Input, Publish, PublishEvent, Revocation},
+    log::Retention,
+    ops::Ops,
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use wardline::{
+    model::ids::{ItemId, TenantId},
+    protocol::{
+        Address, Code, Json,
+        address::{BadRoom, PUBLIC_TENANT},
+        frames::ErrorBody,
+    },
+};
+
+/// How often the runtime's lag is measured.
+const LAG_EVERY: Duration = Duration::from_millis(500);
+/// How often the log forgets what is past its time.
+const EXPIRE_EVERY: Duration = Duration::from_secs(10);
+/// How long tasks may take to end after everything was stopped.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// A handler of hooks. It is called on the server's threads and must not block.
+pub(crate) type HookHandler = Box<dyn Fn(&Hook) + Send + Sync>;
+/// A handler of commands.
+pub(crate) type CommandHandler = Box<dyn Fn(Command) -> CommandAnswer + Send + Sync>;
+type CommandAnswer = Pin<Box<dyn Future<Output = Result<Json, ErrorBody>> + Send>>;
+
+/// A command for an in-process handler (P-S8). It may come again with the same id.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The namespace.
+    pub namespace: String,
+    /// The idempotency key.
+    pub id: ItemId,
+    /// The user who sent it.
+    pub from: Arc<str>,
+    /// Which command.
+    pub event: Arc<str>,
+    /// Its parameters.
+    pub data: Json,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, io::Error),
+    /// The log cannot be opened.
+    #[error("cannot open the log: {0}")]
+    Log(String),
+}
+
+/// Builds a server.
+#[derive(Default)]
+pub struct Builder {
+    settings: Settings,
+    config: Option<Config>,
+    wrong: Option<ConfigError>,
+    hooks: Vec<HookHandler>,
+    commands: BTreeMap<String, CommandHandler>,
+}
+
+impl Builder {
+    /// Sets one of [`SETTINGS`](crate::config::SETTINGS) by name.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
+        if let Err(error) = self.settings.set(name, value, Source::Program) {
+            self.wrong.get_or_insert(error);
+        }
+        self
+    }
+
+    /// Takes a configuration that was checked before; settings made by [`Builder::set`] are not
+    /// looked at.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Has everything that happens told: connections, memberships, accepted events, refusals.
+    #[must_use]
+    pub fn on(mut self, handler: impl Fn(&Hook) + Send + Sync + 'static) -> Self {
+        self.hooks.push(Box::new(handler));
+        self
+    }
+
+    /// Answers the commands of a namespace in this process (P-S8).
+    #[must_use]
+    pub fn on_command<F, A>(mut self, namespace: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(Command) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<Json, ErrorBody>> + Send + 'static,
+    {
+        self.commands.insert(namespace.into(), Box::new(move |command| Box::pin(handler(command))));
+        self
+    }
+
+    /// Listens and serves.
+    ///
+    /// # Errors
+    /// [`StartError`] when the configuration, the address or the log cannot be used.
+    pub async fn start(self) -> Result<Server, StartError> {
+        if let Some(wrong) = self.wrong {
+            return Err(wrong.into());
+        }
+        let config = match self.config {
+            Some(config) => config,
+            None => Config::check(&self.settings)?,
+        };
+        let verifier = Verifier::new(&config)?;
+        let mut retention = Retention::default();
+        retention.entries = millis(config.retention);
+        let log = match &config.log {
+            LogStore::Memory => LogPort::memory(seed(), retention),
+            LogStore::Embedded(_) => LogPort::memory(seed(), retention),
+        };
+        let wanted = format!("{}:{}", config.host, config.port);
+        let listener = TcpListener::bind((config.host.as_str(), config.port))
+            .await
+            .map_err(|error| StartError::Listen(wanted.clone(), error))?;
+        let addr = listener.local_addr().map_err(|error| StartError::Listen(wanted, error))?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = config.shards;
+        let node = Arc::new(Node {
+            verifier,
+            clock: Clock::start(),
+            ops: Ops::new(),
+            shards: (0..shards).map(|_| Shard::new(Default::default())).collect(),
+            flushers: (0..threads).map(|_| Flusher::default()).collect(),
+            log,
+            hooks: self.hooks,
+            commands: self.commands,
+            calls: Mutex::new(HashMap::new()),
+            next: AtomicU64::new(1),
+            open: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            stopped: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
+            config,
+        });
+        for index in 0..shards {
+            tokio::spawn(Shard::run_timer(node.clone(), index));
+        }
+        for index in 0..threads {
+            tokio::spawn(Flusher::run(node.clone(), index));
+        }
+        tokio::spawn(upkeep(node.clone()));
+        tokio::spawn(listen(node.clone(), listener, Routes::new(node.clone())));
+        tracing::info!(%addr, "listening");
+        Ok(Server { node, addr })
+    }
+}
+
+/// A running server. Dropping it stops it at once; [`Server::shutdown`] drains first.
+pub struct Server {
+    node: Arc<Node>,
+    addr: SocketAddr,
+}
+
+/// What [`Server::metrics`] counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Connections.
+    pub total_clients: usize,
+    /// Members by namespace.
+    pub namespaces: BTreeMap<String, usize>,
+}
+
+impl Server {
+    /// Starts to build a server.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The url clients of this machine connect to.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let mut addr = self.addr;
+        if addr.ip().is_unspecified() {
+            addr.set_ip(match addr {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        format!("ws://{addr}{}", wardline::protocol::limits::PATH)
+    }
+
+    /// Signs a token with the server's secret; none where it only holds a public key.
+    #[must_use]
+    pub fn token(&self, token: &NewToken) -> Option<String> {
+        self.node.verifier.sign(token)
+    }
+
+    /// Publishes one persistent event to a room of a tenant; returns its number.
+    ///
+    /// # Errors
+    /// The code of the refusal; [`Code::UNAVAILABLE`] when the log cannot answer now.
+    pub async fn publish(
+        &self,
+        tenant: &str,
+        namespace: &str,
+        room: &str,
+        event: &str,
+        data: Json,
+    ) -> Result<Option<u64>, ErrorBody> {
+        let room = Address::new(namespace, room).map_err(bad_room)?;
+        let publish = Publish {
+            tenant: tenant.into(),
+            events: vec![PublishEvent {
+                room,
+                event: event.to_owned(),
+                id: ItemId(crate::http::random()),
+                key: None,
+                persist: true,
+                data,
+            }],
+            number: None,
+            from: "".into(),
+        };
+        let seqs = self.node.publish(publish).await?;
+        Ok(seqs.first().copied().flatten())
+    }
+
+    /// Publishes to a room whose name says its tenant: `tenant:T…`, `notifications:T…`, or
+    /// `public:…`. Other rooms exist once in every tenant: use [`Server::publish`].
+    ///
+    /// # Errors
+    /// [`Code::BAD_ROOM`] where the name says no tenant; else as [`Server::publish`].
+    pub async fn broadcast(
+        &self,
+        namespace: &str,
+        room: &str,
+        event: &str,
+        data: Json,
+    ) -> Result<Option<u64>, ErrorBody> {
+        let mut parts = room.split(':');
+        let tenant = match (parts.next(), parts.next()) {
+            (Some("tenant" | "notifications"), Some(tenant)) => tenant,
+            (Some("public"), Some(_)) => PUBLIC_TENANT,
+            _ => {
+                let message = format!("{room} exists in every tenant: publish to one of them");
+                return Err(ErrorBody { code: Code::BAD_ROOM, message });
+            }
+        };
+        self.publish(tenant, namespace, room, event, data).await
+    }
+
+    /// Publishes to everyone of a tenant who joined its room.
+    ///
+    /// # Errors
+    /// As [`Server::publish`].
+    pub async fn broadcast_to_tenant(
+        &self,
+        namespace: &str,
+        tenant: &str,
+        event: &str,
+        data: Json,
+    ) -> Result<Option<u64>, ErrorBody> {
+        self.publish(tenant, namespace, &format!("tenant:{tenant}"), event, data).await
+    }
+
+    /// Publishes to an organization of a tenant.
+    ///
+    /// # Errors
+    /// As [`Server::publish`].
+    pub async fn broadcast_to_organization(
+        &self,
+        namespace: &str,
+        tenant: &str,
+        organization: &str,
+        event: &str,
+        data: Json,
+    ) -> Result<Option<u64>, ErrorBody> {
+        self.publish(tenant, namespace, &format!("org:{organization}"), event, data).await
+    }
+
+    /// Publishes to a user of a tenant (§8.8: a user is addressed within one).
+    ///
+    /// # Errors
+    /// As [`Server::publish`].
+    pub async fn broadcast_to_user(
+        &self,
+        namespace: &str,
+        tenant: &str,
+        user: &str,
+        event: &str,
+        data: Json,
+    ) -> Result<Option<u64>, ErrorBody> {
+        self.publish(tenant, namespace, &format!("user:{user}"), event, data).await
+    }
+
+    /// Publishes to the tenant room of every tenant that is connected here; returns how many.
+    ///
+    /// # Errors
+    /// The first refusal; tenants before it have got the event.
+    pub async fn broadcast_to_all(
+        &self,
+        namespace: &str,
+        event: &str,
+        data: Json,
+    ) -> Result<usize, ErrorBody> {
+        let tenants = self.node.ops.by_tenant();
+        let connected = tenants.iter().filter(|(_, count)| **count > 0);
+        let mut told = 0;
+        for (tenant, _) in connected {
+            self.broadcast_to_tenant(namespace, tenant, event, data.clone()).await?;
+            told += 1;
+        }
+        Ok(told)
+    }
+
+    /// Cuts a user, a token or a tenant off (P-C6a).
+    pub fn revoke(&self, revocation: Revocation) {
+        self.node.revoke(revocation);
+    }
+
+    /// Connections and members now.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let mut namespaces = BTreeMap::new();
+        for (_, room, members) in self.node.rooms() {
+            let namespace = room.split('/').next().unwrap_or_default().to_owned();
+            *namespaces.entry(namespace).or_default() += members;
+        }
+        Metrics { total_clients: self.node.open.load(Ordering::SeqCst), namespaces }
+    }
+
+    /// Drains (P-C8): refuses upgrades, answers what was accepted, asks clients to leave, closes
+    /// those that stay, and stops; at the latest after the configured time and 5 s.
+    pub async fn shutdown(self) {
+        let node = &self.node;
+        let config = &node.config;
+        node.draining.store(true, Ordering::SeqCst);
+        tracing::info!(connections = node.open.load(Ordering::SeqCst), "draining");
+        for shard in 0..node.shards.len() {
+            let spread = [0, millis(config.drain_spread)];
+            let drain = Input::Drain { spread, reason: "restart".to_owned() };
+            node.turn(shard, [drain], None);
+        }
+        node.tasks.close();
+        if tokio::time::timeout(config.drain_timeout, node.tasks.wait()).await.is_err() {
+            tracing::warn!(left = node.open.load(Ordering::SeqCst), "connections did not leave");
+        }
+        node.stopped.cancel();
+        let _ = tokio::time::timeout(STOP_WITHIN, node.tasks.wait()).await;
+        tracing::info!("stopped");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.node.stopped.cancel();
+    }
+}
+
+/// Measures the runtime's lag; lets the log forget.
+async fn upkeep(node: Arc<Node>) {
+    let mut expired = tokio::time::Instant::now();
+    loop {
+        let wanted = tokio::time::Instant::now() + LAG_EVERY;
+        tokio::select! {
+            () = node.stopped.cancelled() => return,
+            () = tokio::time::sleep_until(wanted) => {}
+        }
+        node.ops.lag(wanted.elapsed().as_secs_f64() * 1000.0);
+        if expired.elapsed() >= EXPIRE_EVERY {
+            expired = tokio::time::Instant::now();
+            node.log.expire();
+        }
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn seed() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| unix_ms())
+}
+
+fn bad_room(error: BadRoom) -> ErrorBody {
+    ErrorBody { code: Code::BAD_ROOM, message: error.to_string() }
+}
