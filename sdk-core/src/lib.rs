@@ -16,9 +16,14 @@ pub mod protocol;
 pub mod time;
 
 #[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "client")]
 pub mod driver;
 #[cfg(feature = "client")]
 pub mod machine;
+
+#[cfg(feature = "native")]
+pub mod native;
 
 #[cfg(feature = "uniffi")]
 uniffi::setup_scaffolding!();
