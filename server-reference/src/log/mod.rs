@@ -4,6 +4,8 @@
 //! level (P-S3a). The check of a producer's number, the append and the stored outcome are one
 //! atomic step (P-S2).
 
+pub mod embedded;
+pub mod handle;
 pub mod mark;
 pub mod memory;
 pub mod retention;
@@ -12,6 +14,7 @@ pub mod state;
 #[cfg(test)]
 mod suite;
 
+pub use handle::{Level, Log, Options};
 pub use memory::MemoryLog;
 pub use retention::Retention;
 

@@ -46,7 +46,7 @@ pub trait Tables {
 pub struct Lane {
     /// The highest number consumed.
     pub accepted: u64,
-    /// The last outcomes, in order of number; at most [`limits::WINDOW`].
+    /// The outcomes of the last [`limits::WINDOW`] numbers, in order.
     pub outcomes: VecDeque<Held>,
 }
 
@@ -132,9 +132,15 @@ impl Lane {
         self.accepted = self.accepted.max(change.accepted);
         if let Some(held) = &change.held {
             self.outcomes.push_back(held.clone());
-            while self.outcomes.len() as u64 > limits::WINDOW {
-                self.outcomes.pop_front();
-            }
+        }
+        self.trim();
+    }
+
+    /// Lets go of the outcomes the window has left behind.
+    pub fn trim(&mut self) {
+        let accepted = self.accepted;
+        while self.outcomes.front().is_some_and(|held| held.n + limits::WINDOW <= accepted) {
+            self.outcomes.pop_front();
         }
     }
 }
