@@ -64,7 +64,12 @@ impl Backoff {
     }
 
     /// Draws the delay before the next attempt, after a loss of this class.
-    pub(super) fn next(&mut self, class: CloseClass, after: Option<Duration>, rng: &mut Rng) -> Delay {
+    pub(super) fn next(
+        &mut self,
+        class: CloseClass,
+        after: Option<Duration>,
+        rng: &mut Rng,
+    ) -> Delay {
         self.attempt = self.attempt.saturating_add(1);
         let default = (class == CloseClass::RetryAfter).then_some(AFTER_DEFAULT);
         if let Some(after) = after.or(default) {

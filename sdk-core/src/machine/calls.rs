@@ -107,10 +107,17 @@ impl Calls {
     }
 
     /// The application asks.
-    pub(super) fn handle_query(&mut self, call: CallId, method: String, params: Json, now: Instant) {
+    pub(super) fn handle_query(
+        &mut self,
+        call: CallId,
+        method: String,
+        params: Json,
+        now: Instant,
+    ) {
         if self.pending.len() >= self.max {
             let text = format!("{} queries wait for their answers", self.max);
-            self.output.push_back(CallsOutput::Reply(call, Err(Error { code: Code::QUEUE_FULL, text })));
+            self.output
+                .push_back(CallsOutput::Reply(call, Err(Error { code: Code::QUEUE_FULL, text })));
             return;
         }
         self.begin(Asker::App(call), method, params, now);
@@ -340,7 +347,9 @@ mod tests {
         calls.handle_timeout(at(10));
         let out = drain(&mut calls);
         assert!(matches!(&out[0], CallsOutput::Reply(CallId(2), Ok(_))));
-        assert!(matches!(&out[1], CallsOutput::Reply(CallId(1), Err(e)) if e.code == Code::TIMEOUT));
+        assert!(
+            matches!(&out[1], CallsOutput::Reply(CallId(1), Err(e)) if e.code == Code::TIMEOUT)
+        );
         assert_eq!((calls.len(), calls.deadline()), (0, None));
     }
 

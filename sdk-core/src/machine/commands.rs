@@ -26,6 +26,10 @@ impl Machine {
             Command::SetToken(token) => self.set_token(token, now),
             Command::Submit(call, item) => self.submit(call, item, now),
             Command::Cancel(call, id) => self.outbox.handle_cancel(call, id, now),
+            Command::Resume(call, lane) => {
+                self.outbox.handle_resume(lane, now);
+                self.reply(call, Ok(()));
+            }
             Command::Subscribe(call, sub, room, subscribe) => {
                 let watch = subscribe.watch;
                 self.rooms.handle_subscribe(call, sub, room.clone(), subscribe, now);

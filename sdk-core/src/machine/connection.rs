@@ -19,7 +19,10 @@
 use super::{
     Machine,
     backoff::{SETTLED_AFTER, uniform},
-    io::{ApiEvent, CallId, Close, Config, DialError, Error, Generation, Output, Owner, Reason, ReplyValue, Status},
+    io::{
+        ApiEvent, CallId, Close, Config, DialError, Error, Generation, Output, Owner, Reason,
+        ReplyValue, Status,
+    },
     probe::{Heartbeat, LIVED_AFTER, Verdict},
     timers::Timer,
     tokens::{Purpose, refresh_after},
@@ -227,10 +230,7 @@ impl Machine {
                 self.attempt(now);
             }
             // The same token again, or one more after two were refused: a failed attempt (P-C6).
-            (
-                Connection::Fetching | Connection::Unauthenticated,
-                Happening::TokenGiven { .. },
-            ) => {
+            (Connection::Fetching | Connection::Unauthenticated, Happening::TokenGiven { .. }) => {
                 let text = "the server refused the last token";
                 let loss = Loss::own(CloseClass::Retry, close::TOKEN_INVALID, text);
                 self.wait(&loss, now);
@@ -748,7 +748,9 @@ pub(super) fn dial_url(url: &str) -> String {
     let end = url[rest..].find(['/', '?', '#']).map_or(url.len(), |at| rest + at);
     let (host, tail) = url.split_at(end);
     match tail.strip_prefix('/').unwrap_or(tail) {
-        query if query.is_empty() || query.starts_with(['?', '#']) => format!("{host}{PATH}{query}"),
+        query if query.is_empty() || query.starts_with(['?', '#']) => {
+            format!("{host}{PATH}{query}")
+        }
         _ => url.to_owned(),
     }
 }

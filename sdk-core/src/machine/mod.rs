@@ -420,7 +420,9 @@ impl Machine {
         while let Some(output) = self.calls.poll_output() {
             any = true;
             match output {
-                CallsOutput::Send(call) => self.write(crate::protocol::ClientFrame::from(call).encode()),
+                CallsOutput::Send(call) => {
+                    self.write(crate::protocol::ClientFrame::from(call).encode())
+                }
                 CallsOutput::Reply(call, result) => {
                     self.output.push_back(Output::Reply(call, result));
                 }

@@ -8,10 +8,7 @@ use super::{
     io::{Error, PresenceChange, SubId},
 };
 use crate::{
-    model::{
-        ids::UserId,
-        presence::Status,
-    },
+    model::{ids::UserId, presence::Status},
     protocol::{
         Address, Code, Json,
         frames::{self, Member, SetStatus},
@@ -325,8 +322,12 @@ impl Mirror {
     ) {
         self.agreement = Agreement::At { version: pages.version };
         if !partial {
-            let gone: Vec<UserId> =
-                self.members.keys().filter(|user| !pages.members.contains_key(*user)).cloned().collect();
+            let gone: Vec<UserId> = self
+                .members
+                .keys()
+                .filter(|user| !pages.members.contains_key(*user))
+                .cloned()
+                .collect();
             for user in gone {
                 self.members.remove(&user);
                 self.tell(watchers, &PresenceChange::Left(user), output);
@@ -338,12 +339,7 @@ impl Mirror {
         self.tell_newcomers(watchers, output);
     }
 
-    fn put(
-        &mut self,
-        member: Member,
-        watchers: &[SubId],
-        output: &mut VecDeque<PresenceOutput>,
-    ) {
+    fn put(&mut self, member: Member, watchers: &[SubId], output: &mut VecDeque<PresenceOutput>) {
         let change = match self.members.get(&member.user) {
             Some(known) if *known == member => return,
             Some(_) => PresenceChange::Updated(member.clone()),

@@ -8,8 +8,7 @@ use crate::{
     },
     model::ids::ItemId,
     protocol::{
-        ClientFrame, Code, Json,
-        close,
+        ClientFrame, Code, Json, close,
         frames::{Accepted, Authorized, Drain, Lanes, Pong, Refused},
     },
 };
@@ -37,9 +36,10 @@ fn p_c1_hello_is_a_frame_of_its_own_and_connect_answers_at_the_welcome() {
     assert_eq!(rig.loads, [None]);
     assert!(rig.out.is_empty(), "nothing happens before connect: {:?}", rig.out);
     let call = rig.command(Command::Connect);
-    let dialled = rig.out.iter().any(
-        |output| matches!(output, Output::Dial(_, url) if url == "ws://server/wardline"),
-    );
+    let dialled = rig
+        .out
+        .iter()
+        .any(|output| matches!(output, Output::Dial(_, url) if url == "ws://server/wardline"));
     assert!(dialled);
     assert_eq!(rig.statuses()[0].0, Status::Connecting);
     rig.open();
