@@ -9,6 +9,8 @@
 mod group;
 mod results;
 
+pub(super) use group::derived_id;
+
 use super::{
     fold::{Entries, Folded},
     io::ConnId,
