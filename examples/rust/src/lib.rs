@@ -1,7 +1,12 @@
 //! A site, its cameras and a terminal, built on the Wardline SDK.
 
 pub mod board;
+pub mod check;
 pub mod gauges;
 pub mod pattern;
 pub mod recording;
 pub mod screen;
+pub mod site;
+pub mod stage;
+pub mod terminal;
+pub mod watch;
