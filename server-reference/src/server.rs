@@ -2,7 +2,7 @@
 
 use crate::{
     auth::{NewToken, Verifier, unix_ms},
-    config::{Config, ConfigError, LogStore, Settings, Source},
+    config::{Config, ConfigError, Settings, Source},
     edge::{Clock, Flusher, LogPort, Node, Shard, listen},
     http::Routes,
     hub::{Hook, Input, Publish, PublishEvent, Revocation},
@@ -72,7 +72,7 @@ pub enum StartError {
     #[error("cannot listen on {0}: {1}")]
     Listen(String, io::Error),
     /// The log cannot be opened.
-    #[error("cannot open the log: {0}")]
+    #[error("{0}")]
     Log(String),
 }
 
@@ -137,9 +137,11 @@ impl Builder {
         let verifier = Verifier::new(&config)?;
         let mut retention = Retention::default();
         retention.entries = millis(config.retention);
-        let log = match &config.log {
-            LogStore::Memory => LogPort::memory(seed(), retention),
-            LogStore::Embedded(_) => LogPort::memory(seed(), retention),
+        let store = config.log.clone();
+        let opened = tokio::task::spawn_blocking(move || LogPort::open(&store, retention, seed()));
+        let (log, pending) = match opened.await {
+            Ok(opened) => opened.map_err(|error| StartError::Log(error.to_string()))?,
+            Err(error) => return Err(StartError::Log(error.to_string())),
         };
         let wanted = format!("{}:{}", config.host, config.port);
         let listener = TcpListener::bind((config.host.as_str(), config.port))
@@ -169,6 +171,7 @@ impl Builder {
             runtime: tokio::runtime::Handle::current(),
             config,
         });
+        node.log.start(pending, &node).map_err(|error| StartError::Log(error.to_string()))?;
         for index in 0..shards {
             tokio::spawn(Shard::run_timer(node.clone(), index));
         }
@@ -381,6 +384,10 @@ impl Server {
         }
         node.stopped.cancel();
         let _ = tokio::time::timeout(STOP_WITHIN, node.tasks.wait()).await;
+        let closed = self.node.clone();
+        if tokio::task::spawn_blocking(move || closed.log.close()).await.is_err() {
+            tracing::error!("the log did not close");
+        }
         tracing::info!("stopped");
     }
 }
@@ -388,6 +395,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.node.stopped.cancel();
+        // Closing waits for the disk, and must not fall to the log's own thread.
+        let node = self.node.clone();
+        std::thread::spawn(move || node.log.close());
     }
 }
 

@@ -1,38 +1,90 @@
 //! The way from a shard to its log and back.
 
+use super::Node;
 use crate::{
     auth::unix_ms,
-    log::{Reply, Request, Retention, memory::MemoryLog},
+    config::LogStore,
+    log::{self, Level, Log, MemoryLog, Options, Reply, Request, Retention, handle::OpenError},
 };
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The log all shards share.
 pub(crate) enum LogPort {
-    /// Answers at once.
+    /// Answers in the turn that asks.
     Memory(Mutex<MemoryLog>),
+    /// Answers from its own thread, once the disk has it.
+    Embedded(Log),
 }
 
-impl LogPort {
-    pub(crate) fn memory(seed: u64, retention: Retention) -> Self {
-        Self::Memory(Mutex::new(MemoryLog::new(seed, retention)))
-    }
+/// A log that waits for the node it tells.
+pub(crate) struct Pending(Option<log::handle::Opened>);
 
-    /// Asks; gives what is answered at once. The rest comes to [`super::Node::log_replies`].
-    pub(crate) fn ask(&self, _shard: usize, request: Request) -> Vec<Reply> {
-        match self {
-            Self::Memory(log) => {
-                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-                log.handle_request(request, unix_ms())
+impl LogPort {
+    /// Opens the configured log. May take long: reads the disk.
+    pub(crate) fn open(
+        store: &LogStore,
+        retention: Retention,
+        seed: u64,
+    ) -> Result<(Self, Pending), OpenError> {
+        match store {
+            LogStore::Memory => {
+                let log = MemoryLog::new(seed, retention);
+                Ok((Self::Memory(Mutex::new(log)), Pending(None)))
+            }
+            LogStore::Embedded(path) => {
+                let mut options = Options::new(Level::Fsync(path.clone()), seed);
+                options.retention = retention;
+                let (log, opened) = Log::open(options)?;
+                Ok((Self::Embedded(log), Pending(Some(opened))))
             }
         }
     }
 
-    /// Forgets what is past its time.
-    pub(crate) fn expire(&self) {
+    /// Has a log with a thread tell a node.
+    pub(crate) fn start(&self, pending: Pending, node: &Arc<Node>) -> Result<(), OpenError> {
+        let (Self::Embedded(log), Some(opened)) = (self, pending.0) else { return Ok(()) };
+        let node: Weak<Node> = Arc::downgrade(node);
+        log.start(
+            opened,
+            Arc::new(move |replies| {
+                if let Some(node) = node.upgrade() {
+                    node.log_replies(replies);
+                }
+            }),
+        )
+    }
+
+    /// Asks; gives what is answered at once. The rest comes to [`Node::log_replies`].
+    pub(crate) fn ask(&self, shard: usize, requests: Vec<Request>) -> Vec<Reply> {
         match self {
             Self::Memory(log) => {
-                log.lock().unwrap_or_else(PoisonError::into_inner).expire(unix_ms());
+                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = unix_ms();
+                requests.into_iter().flat_map(|request| log.handle_request(request, now)).collect()
             }
+            Self::Embedded(log) => log.submit(shard, requests),
+        }
+    }
+
+    /// Forgets what is past its time; a log with a thread does so itself.
+    pub(crate) fn expire(&self) {
+        if let Self::Memory(log) = self {
+            log.lock().unwrap_or_else(PoisonError::into_inner).expire(unix_ms());
+        }
+    }
+
+    /// Does what waits and closes; may take long. Not to be called on the log's thread.
+    pub(crate) fn close(&self) {
+        if let Self::Embedded(log) = self {
+            log.close();
+        }
+    }
+
+    /// Whether steps are answered.
+    pub(crate) fn is_available(&self) -> bool {
+        match self {
+            Self::Memory(_) => true,
+            Self::Embedded(log) => log.figures().available,
         }
     }
 }

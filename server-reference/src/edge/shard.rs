@@ -75,6 +75,7 @@ struct Timer {
 #[derive(Default)]
 struct After {
     dirty: Vec<Arc<Socket>>,
+    asks: Vec<log::Request>,
     verify: Vec<(ConnId, Token)>,
     hooks: Vec<Hook>,
     published: Vec<(CallId, Result<Vec<Option<u64>>, ErrorBody>)>,
@@ -114,6 +115,8 @@ impl Shard {
         let Some(shard) = node.shards.get(index) else { return };
         let timer = &shard.timer;
         loop {
+            // Between the two stores any wish notifies; after the second, an earlier one does.
+            timer.armed.store(u64::MAX, Ordering::SeqCst);
             let wanted = timer.wanted.load(Ordering::SeqCst);
             timer.armed.store(wanted, Ordering::SeqCst);
             let due = async {
@@ -123,7 +126,6 @@ impl Shard {
                 tokio::time::sleep_until(node.clock.at(Instant(Duration::from_nanos(wanted))))
                     .await;
             };
-            // An earlier wish stored between the load and here has notified, and is not missed.
             tokio::select! {
                 () = node.stopped.cancelled() => return,
                 () = timer.earlier.notified() => {}
@@ -176,18 +178,30 @@ impl Node {
                 let mut core = shard.core();
                 let now = self.clock.now();
                 let mut wanted = None;
-                while let Some(input) = queue.pop_front() {
-                    if let Input::Closed(id, _) = &input
-                        && core.sockets.remove(id).is_none()
-                    {
-                        // The hub itself has ended it.
-                        continue;
+                loop {
+                    while let Some(input) = queue.pop_front() {
+                        if let Input::Closed(id, _) = &input
+                            && core.sockets.remove(id).is_none()
+                        {
+                            // The hub itself has ended it.
+                            continue;
+                        }
+                        if let Input::Log(log::Reply::Entry(_, entry)) = &input {
+                            self.ops.latency(now.wall.0.saturating_sub(entry.time));
+                        }
+                        core.hub.handle_input(input, now);
+                        wanted = Some(self.drain(&mut core, &mut queue, &mut after));
                     }
-                    if let Input::Log(log::Reply::Entry(_, entry)) = &input {
-                        self.ops.latency(now.wall.0.saturating_sub(entry.time));
+                    if after.asks.is_empty() {
+                        break;
                     }
-                    core.hub.handle_input(input, now);
-                    wanted = Some(self.drain(index, &mut core, &mut queue, &mut after));
+                    // Under the lock, so the log sees a shard's requests in the hub's order.
+                    for reply in self.log.ask(index, std::mem::take(&mut after.asks)) {
+                        if is_public(&reply) {
+                            after.public.push(reply.clone());
+                        }
+                        queue.push_back(Input::Log(reply));
+                    }
                 }
                 if let Some(wanted) = wanted {
                     shard.timer.want(wanted);
@@ -208,7 +222,6 @@ impl Node {
     /// Takes everything the hub wants done, and when it wants to be called.
     fn drain(
         &self,
-        index: usize,
         core: &mut Core,
         queue: &mut VecDeque<Input>,
         after: &mut After,
@@ -241,15 +254,7 @@ impl Node {
                     }
                 }
                 Output::Verify(id, token) => after.verify.push((id, token)),
-                // Asked under the lock, so the log sees one shard's requests in the hub's order.
-                Output::Log(request) => {
-                    for reply in self.log.ask(index, request) {
-                        if is_public(&reply) {
-                            after.public.push(reply.clone());
-                        }
-                        queue.push_back(Input::Log(reply));
-                    }
-                }
+                Output::Log(request) => after.asks.push(request),
                 Output::Published(call, result) => after.published.push((call, result)),
                 Output::Hook(hook) => after.hooks.push(hook),
                 Output::Timeout(moment) => return moment,

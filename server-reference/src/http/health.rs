@@ -14,6 +14,8 @@ use std::sync::{Arc, atomic::Ordering};
 pub(super) async fn health(State(node): State<Arc<Node>>) -> Response<Body> {
     let (status, word) = if node.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    } else if !node.log.is_available() {
+        (StatusCode::OK, "degraded")
     } else {
         (StatusCode::OK, "healthy")
     };
@@ -23,6 +25,7 @@ pub(super) async fn health(State(node): State<Arc<Node>>) -> Response<Body> {
             "status": word,
             "timestamp": iso8601(unix_ms()),
             "version": env!("CARGO_PKG_VERSION"),
+            "log": {"available": node.log.is_available()},
             "uptime_ms": u64::try_from(node.clock.now().mono.0.as_millis()).unwrap_or(u64::MAX),
             "websocket_connected": node.open.load(Ordering::SeqCst),
             "kafka_status": {"running": false, "connected": false, "topics": [], "group_id": null},
