@@ -139,6 +139,12 @@ impl Fold {
         }
     }
 
+    /// Forgets everything and reads from the beginning. The caller resets the state.
+    pub fn restart(&mut self, tickets: &mut Tickets) -> Request {
+        self.head = None;
+        self.read(tickets)
+    }
+
     /// The log told an entry of this room.
     pub fn handle_entry(&mut self, entry: &Arc<Entry>, tickets: &mut Tickets) -> Turn {
         let mut turn = Turn::default();

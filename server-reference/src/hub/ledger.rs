@@ -89,6 +89,13 @@ impl Ledger {
         }
     }
 
+    /// Reads a room from the beginning; the caller resets its state.
+    pub fn restart(&mut self, key: &RoomKey) {
+        let Some(fold) = self.folds.get_mut(key) else { return };
+        let request = fold.restart(&mut self.tickets);
+        self.ask(key, request);
+    }
+
     /// The log told an entry of any room; what is to be done with that room's state.
     pub fn handle_entry(&mut self, key: &RoomKey, entry: &Arc<Entry>) -> Vec<Folded> {
         let Some(fold) = self.folds.get_mut(key) else { return Vec::new() };

@@ -164,7 +164,7 @@ impl Lane {
 
     /// The numbers the server forgot, unless they were told already (P-S6).
     pub(super) fn newly_lost(&mut self, accepted: u64) -> Option<(u64, u64)> {
-        let range = (accepted + 1, self.contiguous());
+        let range = (accepted.saturating_add(1), self.contiguous());
         if range.0 > range.1 || self.lost_told == Some(range) {
             return None;
         }

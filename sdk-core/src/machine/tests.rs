@@ -1,0 +1,5 @@
+//! The machine opposite a scripted peer, on a virtual clock.
+
+mod connection;
+mod frames;
+mod rig;

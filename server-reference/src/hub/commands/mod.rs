@@ -1,0 +1,602 @@
+//! Commands: sends that a handler answers (P-S8).
+//!
+//! A namespace's commands are the log `<namespace>/commands`. Its handlers form a group: the
+//! server's own code, or `service` connections that joined the room. One live handler at a time is
+//! fed in order; what it left unanswered goes to the next. Answers are entries of the internal log
+//! `<namespace>/~answers`, so position and results are a fold, and the first answer in that log is
+//! the answer on every node.
+
+mod group;
+mod results;
+
+pub(super) use group::derived_id;
+
+use super::{
+    fold::{Entries, Folded},
+    io::ConnId,
+    ledger::Ledger,
+};
+use crate::log::{Entry, NewEntry, Reply, Request, RoomKey};
+use group::{Group, Handler, Member, OwnTtl, REGISTERED, TTL};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use wardline::{
+    model::ids::{ItemId, TenantId, UserId},
+    protocol::{
+        Address, Code, Cursor, Json, ServerFrame,
+        frames::{Answer, CommandResult, ErrorBody, Event, Joined, Live, Lost, RoomMode},
+        limits::{COMMAND_TIMEOUT, COMMAND_TTL, WINDOW},
+    },
+    time::{Instant, Now},
+};
+
+/// The part's number in tickets.
+pub(super) const PART: u8 = 2;
+/// The room of a namespace that carries its commands.
+const COMMANDS: &str = "commands";
+/// The internal room of a namespace that carries the answers.
+const ANSWERS: &str = "~answers";
+
+/// The commands of one namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace {
+    /// Names of events that are commands; a trailing `*` is any ending.
+    pub events: Vec<String>,
+    /// The server's own code handles them, not `service` connections.
+    pub in_process: bool,
+    /// Unanswered commands a handler has at most. Default: 32.
+    pub window: usize,
+}
+
+impl Namespace {
+    /// Commands that `service` connections handle.
+    #[must_use]
+    pub fn of_services(events: &[&str]) -> Self {
+        let events = events.iter().map(|event| (*event).to_owned()).collect();
+        Self { events, in_process: false, window: WINDOW as usize }
+    }
+
+    /// Commands that the server's own code handles.
+    #[must_use]
+    pub fn in_process(events: &[&str]) -> Self {
+        Self { in_process: true, ..Self::of_services(events) }
+    }
+
+    fn declares(&self, event: &str) -> bool {
+        self.events.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => event.starts_with(start),
+            None => pattern == event,
+        })
+    }
+}
+
+/// Which commands there are, and what they may take.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// By namespace. Default: those of `video` and `alerts`, and whatever comes in `default`,
+    /// `monitoring` and `dispatch`.
+    pub namespaces: BTreeMap<String, Arc<Namespace>>,
+    /// Time to live of a command that names none. Default: 30 s.
+    pub ttl: Duration,
+    /// Time a handler has. Default: 60 s.
+    pub timeout: Duration,
+    /// How long results are kept. Default: 24 h.
+    pub result_life: Duration,
+    /// Results kept per group. Default: 10,000.
+    pub results: usize,
+    /// Bytes of results kept per group. Default: 16 MiB.
+    pub result_bytes: usize,
+    /// Unanswered commands per group; past it sends are held. Default: 1,000.
+    pub pending: usize,
+    /// Bytes of unanswered commands per group. Default: 16 MiB.
+    pub pending_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let video = ["start", "stop"]
+            .iter()
+            .flat_map(|verb| [format!("video:stream:{verb}"), format!("video:recording:{verb}")])
+            .collect();
+        let video = Namespace { events: video, ..Namespace::of_services(&[]) };
+        let alerts = ["alert:create", "alert:acknowledge", "alert:resolve"];
+        // One at a time: each is decided on the state that the one before it left.
+        let alerts = Namespace { window: 1, ..Namespace::in_process(&alerts) };
+        let any = Namespace::of_services(&["*"]);
+        let namespaces = [
+            ("video", video),
+            ("alerts", alerts),
+            ("default", any.clone()),
+            ("monitoring", any.clone()),
+            ("dispatch", any),
+        ];
+        Self {
+            namespaces: namespaces.map(|(name, spec)| (name.into(), Arc::new(spec))).into(),
+            ttl: COMMAND_TTL,
+            timeout: COMMAND_TIMEOUT,
+            result_life: Duration::from_secs(24 * 3600),
+            results: 10_000,
+            result_bytes: 16 * 1024 * 1024,
+            pending: 1000,
+            pending_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// What becomes of a send to a commands' room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Append [`Commands::entries`].
+    Take,
+    /// Refused for good.
+    Refuse(Code, &'static str),
+    /// Not now.
+    Hold(Code, Option<Duration>),
+}
+
+/// What the part wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Ask the log.
+    Log(Request),
+    /// Write to a connection, in order.
+    Frame(ConnId, ServerFrame),
+    /// Write to every connection of a user.
+    Result(TenantId, UserId, CommandResult),
+    /// The server's own code handles this command; [`Commands::answer_in_process`] follows.
+    Handle(RoomKey, Arc<Entry>),
+    /// The results a `call results` asked for, in the order asked.
+    Results(ConnId, u64, Vec<CommandResult>),
+}
+
+/// The groups of the tenants this hub serves.
+#[derive(Debug)]
+pub struct Commands {
+    config: Config,
+    groups: BTreeMap<RoomKey, Group>,
+    /// Answers' logs to commands' logs.
+    by_answers: BTreeMap<RoomKey, RoomKey>,
+    tenants: BTreeMap<TenantId, Tenant>,
+    conns: BTreeMap<ConnId, BTreeSet<RoomKey>>,
+    /// When commands end unanswered; a moment may be out of date, never too late.
+    deadlines: BTreeSet<(Instant, RoomKey, u64)>,
+    ledger: Ledger,
+    rng: fastrand::Rng,
+    out: VecDeque<Output>,
+}
+
+#[derive(Debug, Default)]
+struct Tenant {
+    groups: Vec<RoomKey>,
+    /// `call results` that wait for the logs to be read.
+    asked: Vec<(ConnId, u64, UserId, Vec<ItemId>)>,
+}
+
+impl Commands {
+    /// Knows of no tenant yet.
+    #[must_use]
+    pub fn new(config: Config, seed: u64) -> Self {
+        Self {
+            config,
+            groups: BTreeMap::new(),
+            by_answers: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            ledger: Ledger::new(PART),
+            rng: fastrand::Rng::with_seed(seed),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Whether a room carries the commands of a namespace that has any.
+    #[must_use]
+    pub fn is_commands(&self, room: &Address) -> bool {
+        room.room() == COMMANDS && self.config.namespaces.contains_key(room.namespace())
+    }
+
+    /// Someone of a tenant is here: its groups are read, and what waits in them goes on.
+    pub fn open(&mut self, tenant: &TenantId) {
+        if self.tenants.contains_key(tenant) {
+            return;
+        }
+        let mut groups = Vec::new();
+        for (namespace, spec) in &self.config.namespaces {
+            let room = |room| {
+                let room = Address::new(namespace, room).ok()?;
+                Some(RoomKey { tenant: tenant.clone(), room })
+            };
+            let (Some(key), Some(answers)) = (room(COMMANDS), room(ANSWERS)) else { continue };
+            self.ledger.open(&answers, Entries::All);
+            self.ledger.open(&key, Entries::All);
+            self.by_answers.insert(answers.clone(), key.clone());
+            self.groups.insert(key.clone(), Group::new(answers, Arc::clone(spec)));
+            groups.push(key);
+        }
+        self.tenants.insert(tenant.clone(), Tenant { groups, asked: Vec::new() });
+    }
+
+    /// What becomes of a send to a commands' room. The sender's permission was checked.
+    #[must_use]
+    pub fn admit(&self, key: &RoomKey, event: &str) -> Admission {
+        let Some(spec) = self.config.namespaces.get(key.room.namespace()) else {
+            return Admission::Refuse(Code::NO_HANDLER, "the namespace has no commands");
+        };
+        if !spec.declares(event) {
+            return Admission::Refuse(Code::BAD_EVENT, "no command of this namespace");
+        }
+        let Some(group) = self.groups.get(key).filter(|group| group.ready) else {
+            return Admission::Hold(Code::UNAVAILABLE, None);
+        };
+        if !spec.in_process && !group.registered && group.members.is_empty() {
+            return Admission::Refuse(Code::NO_HANDLER, "no handler was ever there");
+        }
+        if group.pending.len() >= self.config.pending || group.bytes >= self.config.pending_bytes {
+            return Admission::Hold(Code::RATE, Some(Duration::from_secs(1)));
+        }
+        Admission::Take
+    }
+
+    /// What to append for an admitted command: itself, and a note where its time to live (ms) is
+    /// another than the default.
+    #[must_use]
+    pub fn entries(&self, command: NewEntry, ttl: Option<u64>) -> Vec<NewEntry> {
+        let default = u64::try_from(self.config.ttl.as_millis()).ok();
+        let own = ttl.filter(|_| ttl != default);
+        let group = self.groups.get(&command.room);
+        let note = own.zip(group).and_then(|(ttl, group)| {
+            let data = Json::of(&OwnTtl { id: command.id, ttl }).ok()?;
+            Some(internal(&group.answers, ItemId(command.id.0 ^ 1), TTL, data))
+        });
+        std::iter::once(command).chain(note).collect()
+    }
+
+    /// A `service` joins a group: `joined` and `live` follow once the logs are read, then what is
+    /// unanswered, when it is this member's turn.
+    pub fn join(&mut self, conn: ConnId, key: &RoomKey, id: u64, now: Now) {
+        self.open(&key.tenant);
+        self.leave(conn, key, now);
+        let Some(group) = self.groups.get_mut(key) else { return };
+        group.members.push_back(Member { conn, join: Some(id), last: 0 });
+        self.conns.entry(conn).or_default().insert(key.clone());
+        self.pump(key, now);
+    }
+
+    /// A member left: the next one is fed from the group's position.
+    pub fn leave(&mut self, conn: ConnId, key: &RoomKey, now: Now) {
+        let Some(rooms) = self.conns.get_mut(&conn) else { return };
+        if rooms.remove(key) {
+            if rooms.is_empty() {
+                self.conns.remove(&conn);
+            }
+            self.remove_member(conn, key, now);
+        }
+    }
+
+    /// A connection ended.
+    pub fn closed(&mut self, conn: ConnId, now: Now) {
+        for key in self.conns.remove(&conn).unwrap_or_default() {
+            self.remove_member(conn, &key, now);
+        }
+        for tenant in self.tenants.values_mut().filter(|tenant| !tenant.asked.is_empty()) {
+            tenant.asked.retain(|(asker, ..)| *asker != conn);
+        }
+    }
+
+    /// A member answers. The first answer in the log is the answer.
+    ///
+    /// # Errors
+    /// `not_joined`: the connection is no member; `not_found`: no such command waits.
+    pub fn answer(
+        &mut self,
+        conn: ConnId,
+        tenant: &TenantId,
+        room: &Address,
+        answer: Answer,
+    ) -> Result<(), Code> {
+        let key = RoomKey { tenant: tenant.clone(), room: room.clone() };
+        if !self.conns.get(&conn).is_some_and(|rooms| rooms.contains(&key)) {
+            return Err(Code::NOT_JOINED);
+        }
+        let outcome = match answer.error {
+            Some(error) => Err(error),
+            None => Ok(answer.result.unwrap_or_else(Json::null)),
+        };
+        self.answer_in_process(&key, answer.seq, outcome, Vec::new())
+    }
+
+    /// The server's own code answers. `effects` are appended in the same step, before the answer:
+    /// all happens once, or nothing.
+    ///
+    /// # Errors
+    /// `not_found`: no such command waits.
+    pub fn answer_in_process(
+        &mut self,
+        key: &RoomKey,
+        seq: u64,
+        outcome: Result<Json, ErrorBody>,
+        effects: Vec<NewEntry>,
+    ) -> Result<(), Code> {
+        let group = self.groups.get_mut(key).ok_or(Code::NOT_FOUND)?;
+        let pending = group.pending.get(&seq).ok_or(Code::NOT_FOUND)?;
+        if pending.answering {
+            return Err(Code::NOT_FOUND);
+        }
+        let entry = group.answer_entry(pending, outcome).ok_or(Code::BAD_DATA)?;
+        if let Some(pending) = group.pending.get_mut(&seq) {
+            pending.answering = true;
+        }
+        let id = entry.id;
+        let entries = effects.into_iter().chain([entry]).collect();
+        self.ledger.append(&key.tenant, id, entries);
+        Ok(())
+    }
+
+    /// `call results {ids}`: [`Output::Results`] follows, once the logs are read.
+    pub fn ask_results(
+        &mut self,
+        conn: ConnId,
+        call: u64,
+        tenant: &TenantId,
+        user: &UserId,
+        ids: Vec<ItemId>,
+    ) {
+        self.open(tenant);
+        if let Some(tenant) = self.tenants.get_mut(tenant) {
+            tenant.asked.push((conn, call, user.clone(), ids));
+        }
+        self.tell_results(tenant);
+    }
+
+    /// Proves everything anew: after an outage of the store (P-K2).
+    pub fn refresh(&mut self) {
+        self.ledger.refresh();
+    }
+
+    /// The log told an entry of any room.
+    pub fn handle_entry(&mut self, key: &RoomKey, entry: &Arc<Entry>, now: Now) {
+        if matches!(key.room.room(), COMMANDS | ANSWERS) {
+            let folded = self.ledger.handle_entry(key, entry);
+            self.take(key, folded, now);
+        }
+    }
+
+    /// The log's answer to one of this part's tickets.
+    pub fn handle_reply(&mut self, reply: &Reply, now: Now) {
+        if let Some((key, folded)) = self.ledger.handle_reply(reply, now) {
+            self.take(&key, folded, now);
+        }
+    }
+
+    /// Ends what is overdue and tries again.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.ledger.handle_timeout(now);
+        while self.deadlines.first().is_some_and(|(at, ..)| *at <= now.mono) {
+            let Some((_, key, seq)) = self.deadlines.pop_first() else { return };
+            let Some(group) = self.groups.get(&key).filter(|group| group.ready) else { continue };
+            let Some(pending) = group.pending.get(&seq).filter(|p| !p.answering) else { continue };
+            let deadline = pending.deadline(self.config.timeout);
+            if deadline > now.mono {
+                self.deadlines.insert((deadline, key, seq));
+                continue;
+            }
+            let error = pending.overdue();
+            // It waits unanswered, or there were nothing to end.
+            let _ = self.answer_in_process(&key, seq, Err(error), Vec::new());
+        }
+    }
+
+    /// The next moment for [`Commands::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let deadline = self.deadlines.first().map(|(at, ..)| *at);
+        self.ledger.poll_timeout().into_iter().chain(deadline).min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.ledger.poll_request().map(Output::Log).or_else(|| self.out.pop_front())
+    }
+
+    fn remove_member(&mut self, conn: ConnId, key: &RoomKey, now: Now) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        group.members.retain(|member| member.conn != conn);
+        for pending in group.pending.values_mut() {
+            if pending.with == Some(Handler::Conn(conn)) {
+                pending.with = None;
+            }
+        }
+        self.pump(key, now);
+    }
+
+    fn take(&mut self, room: &RoomKey, folded: Vec<Folded>, now: Now) {
+        if folded.is_empty() {
+            return;
+        }
+        let key = self.by_answers.get(room).cloned().unwrap_or_else(|| room.clone());
+        let of_answers = key != *room;
+        let Some(group) = self.groups.get_mut(&key) else { return };
+        for change in folded {
+            match change {
+                Folded::Reset => {
+                    // One log is another than it was: what was made of both is made anew.
+                    let other = if of_answers { key.clone() } else { group.answers.clone() };
+                    group.reset();
+                    self.ledger.restart(&other);
+                }
+                Folded::Entry(entry) if of_answers && &*entry.event == TTL => {
+                    let seq = group.note(&entry, &self.config, now);
+                    if let Some(seq) = seq.filter(|_| group.ready) {
+                        arm(&mut self.deadlines, &self.config, &key, group, seq);
+                    }
+                }
+                Folded::Entry(entry) if of_answers => {
+                    let ready = group.ready;
+                    if let Some((user, result)) = group.answer(&entry, &self.config, now)
+                        && ready
+                    {
+                        let user = UserId::from(&*user);
+                        self.out.push_back(Output::Result(key.tenant.clone(), user, result));
+                    }
+                }
+                Folded::Entry(entry) => {
+                    group.command(&entry, &self.config, now);
+                    if group.ready {
+                        arm(&mut self.deadlines, &self.config, &key, group, entry.seq);
+                    }
+                }
+                Folded::Live => {}
+            }
+        }
+        self.pump(&key, now);
+    }
+
+    /// Answers joins and feeds whose turn it is.
+    fn pump(&mut self, key: &RoomKey, now: Now) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        let live = self.ledger.is_live(key) && self.ledger.is_live(&group.answers);
+        let Some(head) = self.ledger.head(key).filter(|_| live) else { return };
+        if !group.ready {
+            group.ready = true;
+            for seq in group.pending.keys().copied().collect::<Vec<_>>() {
+                arm(&mut self.deadlines, &self.config, key, group, seq);
+            }
+            self.drop_lost(key, head);
+            self.tell_results(&key.tenant);
+        }
+        self.answer_joins(key, head);
+        let Some(group) = self.groups.get_mut(key) else { return };
+        let Some(handler) = group.active() else { return };
+        let has = |p: &&group::Pending| p.with == Some(handler);
+        let mut free = group.spec.window.saturating_sub(group.pending.values().filter(has).count());
+        for (seq, pending) in &mut group.pending {
+            if free == 0 {
+                break;
+            }
+            let overdue = pending.deadline(self.config.timeout) <= now.mono;
+            if pending.answering || overdue || pending.with == Some(handler) {
+                continue;
+            }
+            pending.take(handler, now.mono);
+            let deadline = pending.deadline(self.config.timeout);
+            self.deadlines.insert((deadline, key.clone(), *seq));
+            free -= 1;
+            let entry = Arc::clone(&pending.entry);
+            match handler {
+                Handler::InProcess => self.out.push_back(Output::Handle(key.clone(), entry)),
+                Handler::Conn(conn) => {
+                    let member = group.members.iter_mut().find(|member| member.conn == conn);
+                    let prev = member.map(|member| std::mem::replace(&mut member.last, *seq));
+                    let frame = event(&key.room, &entry, prev).into();
+                    self.out.push_back(Output::Frame(conn, frame));
+                }
+            }
+        }
+    }
+
+    fn answer_joins(&mut self, key: &RoomKey, head: Cursor) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        let cursor = position(group, head);
+        let mut joined = false;
+        for member in &mut group.members {
+            let Some(id) = member.join.take() else { continue };
+            joined = true;
+            member.last = cursor.seq;
+            let room = key.room.as_str().to_owned();
+            let Cursor { seq, mark } = cursor;
+            let live = Live { room: room.clone(), seq, mark };
+            let answer = Joined { id, room, cursor, head, mode: RoomMode::Log, full: false };
+            self.out.push_back(Output::Frame(member.conn, answer.into()));
+            self.out.push_back(Output::Frame(member.conn, live.into()));
+        }
+        if joined && !group.registered {
+            group.registered = true;
+            let id = ItemId(self.rng.u128(..));
+            let entry = internal(&group.answers, id, REGISTERED, Json::null());
+            self.ledger.append(&key.tenant, id, vec![entry]);
+        }
+    }
+
+    /// Members that joined before the log became another have to join again (P-R6).
+    fn drop_lost(&mut self, key: &RoomKey, head: Cursor) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        let first = position(group, head);
+        let lost: Vec<_> =
+            group.members.iter().filter(|m| m.join.is_none()).map(|m| m.conn).collect();
+        group.members.retain(|member| member.join.is_some());
+        for conn in lost {
+            let frame = Lost { id: None, room: key.room.as_str().to_owned(), first, head };
+            self.out.push_back(Output::Frame(conn, frame.into()));
+            if let Some(rooms) = self.conns.get_mut(&conn) {
+                rooms.remove(key);
+                if rooms.is_empty() {
+                    self.conns.remove(&conn);
+                }
+            }
+        }
+    }
+
+    fn tell_results(&mut self, id: &TenantId) {
+        let Some(tenant) = self.tenants.get_mut(id) else { return };
+        let groups: Vec<_> = tenant.groups.iter().filter_map(|key| self.groups.get(key)).collect();
+        if !groups.iter().all(|group| group.ready) {
+            return;
+        }
+        for (conn, call, user, ids) in tenant.asked.drain(..) {
+            let of = |id: &ItemId| groups.iter().find_map(|g| g.results.of(user.as_str(), *id));
+            let found = ids.iter().filter_map(of).cloned().collect();
+            self.out.push_back(Output::Results(conn, call, found));
+        }
+    }
+}
+
+fn arm(
+    deadlines: &mut BTreeSet<(Instant, RoomKey, u64)>,
+    config: &Config,
+    key: &RoomKey,
+    group: &Group,
+    seq: u64,
+) {
+    if let Some(pending) = group.pending.get(&seq) {
+        deadlines.insert((pending.deadline(config.timeout), key.clone(), seq));
+    }
+}
+
+/// All below is answered.
+fn position(group: &Group, head: Cursor) -> Cursor {
+    group.pending.values().next().map_or(head, |first| first.entry.before())
+}
+
+fn internal(room: &RoomKey, id: ItemId, event: &str, data: Json) -> NewEntry {
+    NewEntry {
+        room: room.clone(),
+        id,
+        from: "".into(),
+        event: event.into(),
+        key: None,
+        gone: false,
+        data,
+    }
+}
+
+fn event(room: &Address, entry: &Entry, prev: Option<u64>) -> Event {
+    Event {
+        room: room.as_str().to_owned(),
+        seq: Some(entry.seq),
+        prev: prev.filter(|prev| prev + 1 != entry.seq),
+        mark: Some(entry.mark),
+        id: Some(entry.id),
+        time: entry.time,
+        from: (*entry.from).to_owned(),
+        event: (*entry.event).to_owned(),
+        key: None,
+        gone: false,
+        data: entry.data.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
