@@ -2,7 +2,8 @@
 
 use super::{
     Machine,
-    connection::{Connection, Intent},
+    connection::Connection,
+    intent::Intent,
     io::{CallId, Command, Error, NewItem, Output, ReplyValue, Signal},
 };
 use crate::{

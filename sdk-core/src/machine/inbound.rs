@@ -5,8 +5,9 @@
 
 use super::{
     Machine,
-    connection::{Connection, Happening, Loss},
+    connection::{Connection, Happening},
     io::{ApiEvent, Generation, Output},
+    loss::Loss,
 };
 use crate::{
     protocol::{

@@ -74,7 +74,8 @@ pub enum Input {
     /// The dial came to nothing.
     DialFailed(Generation, DialError),
     /// Bytes written to the socket that the network has not taken; told whenever the figure
-    /// crosses 64 KiB downwards, reaches 0, or changes while a probe waits (P-C4, P-S10).
+    /// crosses 64 KiB downwards, reaches 0 (after every write, however fast), or changes while a
+    /// probe waits (P-C4, P-S10).
     Unsent(Generation, usize),
     /// A batch of writes ended.
     Stored(BatchId, Result<(), StoreError>),

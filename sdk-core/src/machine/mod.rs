@@ -24,12 +24,16 @@
 //!      replies, events, writes         dial, frames, close
 //! ```
 
+mod attempt;
 mod backoff;
 mod calls;
 mod commands;
 mod connection;
+mod due;
 mod inbound;
+mod intent;
 pub mod io;
+mod loss;
 mod media;
 pub mod outbox;
 mod presence;
@@ -47,8 +51,10 @@ pub use io::*;
 use crate::protocol::{codec, limits::REPLAY_BYTES};
 use backoff::{Backoff, after_of};
 use calls::{Calls, CallsOutput};
-use connection::{Connection, Happening, Intent, Loss};
+use connection::{Connection, Happening};
 use fastrand::Rng;
+use intent::Intent;
+use loss::Loss;
 use media::Media;
 use outbox::{Outbox, OutboxOutput, Ticket};
 use presence::{Presence, PresenceOutput};

@@ -305,10 +305,13 @@ impl Mirror {
                 if self.members.remove(&change.user).is_some() {
                     self.tell(watchers, &PresenceChange::Left(change.user), output);
                 }
-            } else {
-                let status = change.status.unwrap_or_default();
-                self.put(Member { user: change.user, status, meta: change.meta }, watchers, output);
+                continue;
             }
+            // What a change does not name stays as it was.
+            let known = self.members.get(&change.user);
+            let status = change.status.or(known.map(|known| known.status)).unwrap_or_default();
+            let meta = change.meta.or_else(|| known.and_then(|known| known.meta.clone()));
+            self.put(Member { user: change.user, status, meta }, watchers, output);
         }
         false
     }
