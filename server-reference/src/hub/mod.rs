@@ -7,6 +7,7 @@ pub mod fold;
 pub mod io;
 pub mod ledger;
 pub mod media;
+pub mod parts;
 pub mod presence;
 pub mod revocations;
 

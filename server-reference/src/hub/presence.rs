@@ -100,9 +100,17 @@ pub struct Presence {
     connections: BTreeMap<ConnId, Connection>,
     /// When a user is gone, or (without a user) when a room's changes are told.
     deadlines: BTreeSet<(Instant, RoomKey, Option<UserId>)>,
-    /// Until then a missing member may only be late (P-P3).
-    partial_until: Option<Instant>,
+    partial: Partial,
     out: VecDeque<Told>,
+}
+
+/// Whether a missing member may only be late (P-P3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Partial {
+    /// For so long from the first call on.
+    For(Duration),
+    Until(Instant),
+    Over,
 }
 
 #[derive(Debug, Default)]
@@ -162,20 +170,27 @@ fn check(meta: Option<&Json>) -> Result<(), BadStatus> {
 
 impl Presence {
     /// Starts empty. For [`Config::restart_grace`] and a random part of [`Config::restart_spread`]
-    /// snapshots are `partial`, since members of before a restart may still be on their way.
+    /// from the first call on, snapshots are `partial`, since members of before a restart may still
+    /// be on their way.
     #[must_use]
-    pub fn new(config: Config, seed: u64, now: Now) -> Self {
+    pub fn new(config: Config, seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let spread = config.restart_spread.mul_f64(rng.f64());
         let warm = config.restart_grace + spread;
         Self {
-            partial_until: (warm > Duration::ZERO).then(|| now.mono + warm),
+            partial: if warm > Duration::ZERO { Partial::For(warm) } else { Partial::Over },
             config,
             rooms: BTreeMap::new(),
             connections: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             out: VecDeque::new(),
         }
+    }
+
+    /// Whether a connection has a lease, watches, or told its status.
+    #[must_use]
+    pub fn knows(&self, conn: ConnId) -> bool {
+        self.connections.contains_key(&conn)
     }
 
     /// The members of a room, those in grace included.
@@ -186,7 +201,7 @@ impl Presence {
     /// Whether a missing member may only be late (P-P3).
     #[must_use]
     pub const fn is_partial(&self) -> bool {
-        self.partial_until.is_some()
+        !matches!(self.partial, Partial::Over)
     }
 
     /// A connection became a member of a room, or is one anew in another way.
@@ -317,9 +332,9 @@ impl Presence {
 
     /// Tells and removes what is due.
     pub fn handle_timeout(&mut self, now: Now) {
-        if self.partial_until.is_some_and(|until| until <= now.mono) {
+        if matches!(self.partial, Partial::Until(until) if until <= now.mono) {
             // From the whole picture clients may now draw who did not come back.
-            self.partial_until = None;
+            self.partial = Partial::Over;
             let watched: Vec<_> = self
                 .rooms
                 .iter_mut()
@@ -340,7 +355,11 @@ impl Presence {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let due = self.deadlines.first().map(|(at, ..)| *at);
-        due.into_iter().chain(self.partial_until).min()
+        let whole = match self.partial {
+            Partial::Until(until) => Some(until),
+            Partial::For(_) | Partial::Over => None,
+        };
+        due.into_iter().chain(whole).min()
     }
 
     /// The next thing to write.
@@ -419,6 +438,9 @@ impl Presence {
     }
 
     fn settle(&mut self, now: Instant) {
+        if let Partial::For(span) = self.partial {
+            self.partial = Partial::Until(now + span);
+        }
         while let Some((at, key, user)) = self.deadlines.pop_first() {
             if at > now {
                 self.deadlines.insert((at, key, user));
@@ -558,7 +580,7 @@ mod tests {
             restart_spread: Duration::ZERO,
             ..Config::default()
         };
-        Presence::new(config, 1, at(0))
+        Presence::new(config, 1)
     }
 
     fn drain(presence: &mut Presence) -> Vec<Told> {
@@ -712,11 +734,11 @@ mod tests {
     #[test]
     fn p_p3_after_a_start_snapshots_are_partial_until_a_whole_one_comes() {
         for seed in 0..50 {
-            let mut p = Presence::new(Config::default(), seed, at(0));
+            let mut p = Presence::new(Config::default(), seed);
             p.join(ConnId(9), &key(), &"w".into(), WATCH, at(10)).unwrap();
             assert!(drain(&mut p)[0].frame.partial);
             let end = p.poll_timeout().unwrap();
-            assert!((at(45_000).mono..=at(60_000).mono).contains(&end));
+            assert!((at(45_010).mono..=at(60_010).mono).contains(&end));
             joined(&mut p, 1, "u", 30_000);
             assert_eq!(changes(&mut p).len(), 1);
             p.handle_timeout(Now { mono: end, wall: UnixMillis(0) });

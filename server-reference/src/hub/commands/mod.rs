@@ -276,6 +276,11 @@ impl Commands {
         }
     }
 
+    /// The commands' rooms a connection joined.
+    pub fn rooms_of(&self, conn: ConnId) -> impl Iterator<Item = &RoomKey> {
+        self.conns.get(&conn).into_iter().flatten()
+    }
+
     /// A connection ended.
     pub fn closed(&mut self, conn: ConnId, now: Now) {
         for key in self.conns.remove(&conn).unwrap_or_default() {
