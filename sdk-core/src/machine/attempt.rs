@@ -109,9 +109,15 @@ impl Machine {
             if self.welcomed_as.as_ref().is_some_and(|known| *known != owner) {
                 loss.class = CloseClass::OwnerChanged;
             }
-            return self.lose(&loss, now);
+            self.lose(&loss, now);
+            self.rooms.handle_store_changed(now);
+            return;
         }
         self.welcomed_as = Some(owner);
+        if !self.rooms.is_loaded() {
+            // The token named another owner and now names this one again.
+            self.output.push_back(Output::Load(self.outbox.owner().cloned()));
+        }
         let Connection::Opening(link) = std::mem::replace(&mut self.connection, Connection::Idle)
         else {
             return;

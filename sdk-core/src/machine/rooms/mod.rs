@@ -110,6 +110,12 @@ impl Rooms {
         subs.filter(|(_, sub)| sub.watch).map(|(id, _)| *id)
     }
 
+    /// Whether the stored cursors are there.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.cursors.is_loaded()
+    }
+
     /// The room of a subscription.
     #[must_use]
     pub fn room_of(&self, sub: SubId) -> Option<&Address> {
@@ -302,6 +308,19 @@ impl Rooms {
         self.rooms.clear();
         self.waiting.clear();
         self.cursors = Cursors::default();
+    }
+
+    /// Waits for another store's cursors: the one they were read from has another owner than the
+    /// token, and nothing was handed over yet (P-S1a).
+    pub fn handle_store_changed(&mut self, now: Now) {
+        self.now = now.mono;
+        self.unlink();
+        self.cursors = Cursors::default();
+        for sub in self.rooms.values_mut().flat_map(|room| room.subs.values_mut()) {
+            if sub.durable.is_some() && sub.cursor.is_none() && sub.handed_total == 0 {
+                sub.place = sub::Place::Unresolved;
+            }
+        }
     }
 
     // Time and output.

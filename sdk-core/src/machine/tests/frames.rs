@@ -136,7 +136,6 @@ fn p_p1_status_is_kept_while_offline_and_told_on_each_connection() {
 }
 
 #[test]
-#[ignore = "waits for the rooms"]
 fn p_p1_presence_reaches_the_subscriptions_that_watch() {
     let mut rig = Rig::connected(config());
     let room: crate::protocol::Address = "chat/r".parse().unwrap();
@@ -175,6 +174,80 @@ fn p_p1_presence_reaches_the_subscriptions_that_watch() {
     );
     rig.command(|call| Command::Unsubscribe(call, SubId(1)));
     assert_eq!(rig.machine.mirrored_rooms(), 0);
+}
+
+#[test]
+fn p_c1_joins_follow_hello_in_the_same_flight_and_p_s1a_another_owner_has_no_rooms() {
+    let mut rig = Rig::new(config());
+    let room: crate::protocol::Address = "chat/r".parse().unwrap();
+    rig.command(|call| Command::Subscribe(call, SubId(1), room.clone(), Subscribe::default()));
+    rig.command(Command::Connect);
+    rig.open();
+    assert_eq!(rig.kinds(), ["hello", "join"]);
+    rig.say(welcome("ann"));
+    rig.out.clear();
+    let subscribed = crate::machine::CallId(1);
+    rig.close(4203, "");
+    assert!(matches!(rig.reply(subscribed), Some(Err(error)) if error.code == Code::FORBIDDEN));
+    // What is subscribed to from here on is the next owner's.
+    rig.command(|call| Command::Subscribe(call, SubId(2), room.clone(), Subscribe::default()));
+    rig.wait_for_dial();
+    rig.open();
+    rig.say(welcome("bob"));
+    assert!(!rig.machine.is_welcomed());
+    rig.wait_for_dial();
+    rig.frames();
+    rig.open();
+    assert_eq!(rig.kinds(), ["hello", "join"]);
+    rig.say(welcome("bob"));
+    assert!(rig.machine.is_welcomed());
+}
+
+#[test]
+fn p_s1a_a_stored_position_of_another_owner_is_not_resumed_from() {
+    let room: crate::protocol::Address = "chat/r".parse().unwrap();
+    let position = |seq| {
+        std::collections::BTreeMap::from([(
+            ("reader".to_owned(), room.clone()),
+            Cursor { seq, mark: Mark(seq) },
+        )])
+    };
+    let owner = |user: &str| crate::machine::Owner {
+        server: "ws://server/wardline".into(),
+        tenant: "acme".into(),
+        user: user.into(),
+    };
+    let mut rig = Rig::unloaded(config());
+    rig.stored.owner = Some(owner("ann"));
+    rig.stored.cursors = position(9);
+    rig.load();
+    let durable = Subscribe { durable: Some("reader".into()), ..Subscribe::default() };
+    rig.command(|call| Command::Subscribe(call, SubId(1), room.clone(), durable));
+    rig.command(Command::Connect);
+    rig.open();
+    rig.stored.owner = None;
+    rig.stored.cursors = position(4);
+    rig.say(welcome("bob"));
+    rig.wait_for_dial();
+    rig.frames();
+    rig.open();
+    let frames = rig.frames();
+    assert!(
+        matches!(&frames[1], ClientFrame::Join(join) if join.cursor.unwrap().seq == 4),
+        "{frames:?}"
+    );
+}
+
+#[test]
+fn p_s1a_the_same_owner_again_after_4203_gets_his_positions_back() {
+    let mut rig = Rig::connected(config());
+    rig.close(4203, "");
+    let room: crate::protocol::Address = "chat/r".parse().unwrap();
+    let durable = Subscribe { durable: Some("reader".into()), ..Subscribe::default() };
+    rig.command(|call| Command::Subscribe(call, SubId(1), room.clone(), durable));
+    rig.wait_for_dial();
+    rig.accept();
+    assert!(rig.kinds().contains(&"join".into()));
 }
 
 fn chunk(flags: u8) -> Chunk {

@@ -51,7 +51,14 @@ pub(super) fn secs(seconds: u64) -> Duration {
 
 impl Rig {
     pub(super) fn new(config: Config) -> Self {
-        let mut rig = Self {
+        let mut rig = Self::unloaded(config);
+        rig.load();
+        rig
+    }
+
+    /// A rig whose store can be filled before [`Rig::load`].
+    pub(super) fn unloaded(config: Config) -> Self {
+        Self {
             machine: Machine::new(config),
             now: Now { mono: Instant::default(), wall: UnixMillis(EPOCH_MS) },
             deadline: None,
@@ -61,9 +68,12 @@ impl Rig {
             stored: Snapshot { durable: true, ..Snapshot::default() },
             fast: true,
             next_call: 1,
-        };
-        rig.drain();
-        rig
+        }
+    }
+
+    /// Lets the machine begin.
+    pub(super) fn load(&mut self) {
+        self.drain();
     }
 
     /// A rig that asked to connect; its first dial waits.
