@@ -1,0 +1,691 @@
+//! Memberships: how joins are answered in their order, and how members come and go (P-R1).
+
+use super::{Feed, Room, RoomId};
+use crate::{
+    hub::{
+        ConnId, Hook, Hub, Waiting,
+        permissions::{Action, authorize, room_key},
+    },
+    log::{Extent, Request, Ticket, Unavailable},
+};
+use std::{mem, sync::Arc};
+use wardline::protocol::{
+    Address, Code, Cursor, Filter, Json, Mark, ServerFrame,
+    frames::{Join, Joined, Leave, Left, Lost, RoomMode, Start},
+    limits::{PAGE_BYTES, PAGE_EVENTS, PAGES_UNANSWERED},
+};
+
+/// One membership. Nothing is buffered for it (P-R4).
+#[derive(Debug)]
+pub(in super::super) struct Member {
+    /// Index of its view in the room.
+    pub(super) view: usize,
+    /// Where it stands.
+    pub(super) stage: Stage,
+    /// What it was asked to confirm.
+    pub(super) credit: Credit,
+    /// The head it was told last (P-R7).
+    pub(in super::super) told: u64,
+}
+
+/// Where a member stands.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// At the head; with its index among the view's live members.
+    Live(usize),
+    /// Read on from a position.
+    Behind {
+        /// The last entry it has, or that did not pass its filter.
+        position: Cursor,
+        /// The last event it was written.
+        last: u64,
+        /// It waits in the connection's queue.
+        queued: bool,
+    },
+}
+
+/// Pages asked for and not answered (P-R5).
+#[derive(Debug, Default)]
+pub(super) struct Credit {
+    events: u64,
+    bytes: usize,
+    unanswered: [u64; PAGES_UNANSWERED as usize],
+    count: usize,
+}
+
+impl Credit {
+    /// Whether more may be written.
+    pub(super) fn has(&self) -> bool {
+        self.count < self.unanswered.len()
+    }
+
+    /// Remembers a question; says whether more may be written.
+    pub(super) fn ask(&mut self, seq: u64) -> bool {
+        if let Some(free) = self.unanswered.get_mut(self.count) {
+            *free = seq;
+            self.count += 1;
+        }
+        self.has()
+    }
+
+    /// Counts an event of a replay; says whether credit is to be asked for.
+    pub(super) fn count(&mut self, bytes: usize) -> bool {
+        self.events += 1;
+        self.bytes += bytes;
+        let full = self.events >= PAGE_EVENTS || self.bytes >= PAGE_BYTES;
+        if full {
+            (self.events, self.bytes) = (0, 0);
+        }
+        full
+    }
+
+    fn answer(&mut self, seq: u64) {
+        while self.count > 0 && self.unanswered[0] <= seq {
+            self.unanswered.rotate_left(1);
+            self.count -= 1;
+        }
+    }
+}
+
+/// The memberships of a connection, in order of rooms. Most have a handful.
+#[derive(Debug, Default)]
+pub(in super::super) struct Members(Vec<(RoomId, Member)>);
+
+impl Members {
+    fn find(&self, room: RoomId) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&room, |(id, _)| *id)
+    }
+
+    /// Memberships.
+    pub(in super::super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the room is joined.
+    pub(in super::super) fn has(&self, room: RoomId) -> bool {
+        self.find(room).is_ok()
+    }
+
+    /// Borrows a membership to change it.
+    pub(in super::super) fn member_mut(&mut self, room: RoomId) -> Option<&mut Member> {
+        let at = self.find(room).ok()?;
+        self.0.get_mut(at).map(|(_, member)| member)
+    }
+
+    /// Borrows a membership.
+    pub(super) fn member(&self, room: RoomId) -> Option<&Member> {
+        self.0.get(self.find(room).ok()?).map(|(_, member)| member)
+    }
+
+    /// The rooms, in order.
+    pub(in super::super) fn rooms(&self) -> impl Iterator<Item = RoomId> {
+        self.0.iter().map(|(id, _)| *id)
+    }
+
+    /// All of them, to change them.
+    pub(in super::super) fn iter_mut(&mut self) -> impl Iterator<Item = (RoomId, &mut Member)> {
+        self.0.iter_mut().map(|(id, member)| (*id, member))
+    }
+
+    fn insert(&mut self, room: RoomId, member: Member) {
+        if let Err(at) = self.find(room) {
+            self.0.insert(at, (room, member));
+        }
+    }
+
+    fn remove(&mut self, room: RoomId) -> Option<Member> {
+        let at = self.find(room).ok()?;
+        Some(self.0.remove(at).1)
+    }
+}
+
+impl Member {
+    /// Whether it is at the head.
+    fn is_live(&self) -> bool {
+        matches!(self.stage, Stage::Live(_))
+    }
+
+    /// The last event of its view, where it is live (P-R7).
+    pub(in super::super) fn last_if_live(&self, room: &Room) -> Option<u64> {
+        room.views.get(self.view).filter(|_| self.is_live()).map(|view| view.last)
+    }
+}
+
+/// An answer to a join or leave; written in the order of the questions (P-C2).
+#[derive(Debug)]
+pub(in super::super) struct Answer {
+    number: u64,
+    id: u64,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// Known: refused.
+    Refused(Left),
+    /// A join under way.
+    Join(Box<JoinSpec>),
+    /// End the membership when its turn comes.
+    Leave(Leave),
+}
+
+/// A join under way.
+#[derive(Debug)]
+pub(in super::super) struct JoinSpec {
+    address: Address,
+    room: RoomId,
+    cursor: Option<Cursor>,
+    from: Start,
+    filter: Filter,
+    state: JoinState,
+    /// It stands in the room's queue of those who wait for its feed.
+    parked: bool,
+    /// Shown in presence.
+    #[expect(dead_code, reason = "presence is wired in next")]
+    pub(in super::super) meta: Option<Json>,
+    /// Whether the user appears in the room's presence.
+    #[expect(dead_code, reason = "presence is wired in next")]
+    pub(in super::super) present: bool,
+    /// Whether to receive the room's presence.
+    #[expect(dead_code, reason = "presence is wired in next")]
+    pub(in super::super) watch: bool,
+}
+
+#[derive(Debug)]
+enum JoinState {
+    /// For the room's feed.
+    Waiting,
+    /// For the log's proof.
+    Proving(Ticket),
+    /// It can be answered when its turn comes.
+    Ready(Resume),
+}
+
+/// Where a membership begins.
+#[derive(Clone, Copy, Debug)]
+enum Resume {
+    /// At the head.
+    Head,
+    /// Behind a proved cursor.
+    At(Cursor),
+    /// With every key (P-R9).
+    Full,
+    /// Nowhere: the cursor is not proved (P-R6).
+    Lost(Extent),
+}
+
+/// The position before everything, for `latest` rooms that are sent in full.
+const START: Cursor = Cursor { seq: 0, mark: Mark(0) };
+
+impl JoinSpec {
+    /// What the log's proof means for this join.
+    fn resume(&self, mode: RoomMode, extent: Extent, proved: bool) -> Resume {
+        match (self.cursor, mode) {
+            (Some(cursor), _) if proved => Resume::At(cursor),
+            (_, RoomMode::Latest) => Resume::Full,
+            (Some(_), RoomMode::Log) => Resume::Lost(extent),
+            (None, RoomMode::Log) if self.from == Start::First => Resume::At(extent.first),
+            (None, RoomMode::Log) => Resume::Head,
+        }
+    }
+
+    /// Where it begins, as far as the room knows it without the log.
+    fn resume_locally(&self, room: &Room) -> Option<Resume> {
+        match (self.cursor, room.mode) {
+            (Some(cursor), _) if room.tail.proves(cursor, room.head) == Some(true) => {
+                Some(Resume::At(cursor))
+            }
+            (None, RoomMode::Latest) => Some(Resume::Full),
+            (None, RoomMode::Log) if self.from == Start::Live => Some(Resume::Head),
+            _ => None,
+        }
+    }
+}
+
+impl Hub {
+    /// `join` (P-R1).
+    pub(in super::super) fn handle_join(&mut self, conn: ConnId, join: Join) {
+        let id = join.id;
+        let room = join.room.clone();
+        let most = 2 * self.config.limits.rooms.max(1);
+        let Some(session) = self.session_mut(conn) else { return };
+        if session.answers.len() >= most {
+            // A client that asks faster than it is answered is answered out of turn.
+            let left = Left { id: Some(id), room, code: Some(Code::RATE), after: Some(1000) };
+            self.write(conn, &left.into());
+            return;
+        }
+        let what = match self.check_join(conn, join) {
+            Ok(spec) => {
+                if let Some(room) = self.rooms.room_mut(spec.room) {
+                    room.pins += 1;
+                }
+                What::Join(Box::new(spec))
+            }
+            Err(code) => {
+                self.hook(Hook::Refused(conn, code.clone()));
+                What::Refused(Left { id: Some(id), room, code: Some(code), after: None })
+            }
+        };
+        let Some(session) = self.session_mut(conn) else { return };
+        session.next_answer += 1;
+        let number = session.next_answer;
+        session.joins += usize::from(matches!(what, What::Join(_)));
+        session.answers.push_back(Answer { number, id, what });
+        self.resolve(conn, number);
+        self.flush_answers(conn);
+    }
+
+    /// `leave` (P-R1).
+    pub(in super::super) fn handle_leave(&mut self, conn: ConnId, leave: Leave) {
+        let most = 4 * self.config.limits.rooms.max(1);
+        let Some(session) = self.session_mut(conn) else { return };
+        if session.answers.len() >= most {
+            let Leave { id, room } = leave;
+            let left = Left { id: Some(id), room, code: Some(Code::RATE), after: Some(1000) };
+            self.write(conn, &left.into());
+            return;
+        }
+        session.next_answer += 1;
+        let (number, id) = (session.next_answer, leave.id);
+        session.answers.push_back(Answer { number, id, what: What::Leave(leave) });
+        self.flush_answers(conn);
+    }
+
+    /// `credit` (P-R5).
+    pub(in super::super) fn handle_credit(&mut self, conn: ConnId, room: &str, seq: u64) {
+        let Some(id) = self.joined_room(conn, room) else { return };
+        let Some(member) = self.member_mut(conn, id) else { return };
+        member.credit.answer(seq);
+        self.enqueue(conn, id);
+        self.pump(conn);
+    }
+
+    fn check_join(&mut self, conn: ConnId, join: Join) -> Result<JoinSpec, Code> {
+        let address: Address = join.room.parse().map_err(|_| Code::BAD_ROOM)?;
+        let filter = join.filter.canonical().map_err(|_| Code::BAD_FILTER)?;
+        let most = self.config.limits.rooms;
+        let Some(session) = self.session(conn) else { return Err(Code::FORBIDDEN) };
+        authorize(&self.config, &session.principal, &address, Action::Join)?;
+        let key = room_key(&session.principal.tenant, &address);
+        let joined = self.rooms.find(&key).is_some_and(|room| session.members.has(room));
+        if !joined && session.members.len() + session.joins >= most {
+            return Err(Code::ROOMS);
+        }
+        let mode = self.config.mode(&address);
+        Ok(JoinSpec {
+            room: self.rooms.find_or_make(key, mode),
+            address,
+            cursor: join.cursor,
+            from: join.from.unwrap_or_default(),
+            filter,
+            state: JoinState::Waiting,
+            parked: false,
+            meta: join.meta,
+            present: join.present,
+            watch: join.watch,
+        })
+    }
+
+    fn join_mut(&mut self, conn: ConnId, number: u64) -> Option<&mut JoinSpec> {
+        let answers = &mut self.session_mut(conn)?.answers;
+        let first = answers.front()?.number;
+        let answer = answers.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)?;
+        match &mut answer.what {
+            What::Join(spec) => Some(spec),
+            What::Refused(_) | What::Leave(_) => None,
+        }
+    }
+
+    /// Finds out where a waiting join begins, or asks the log.
+    fn resolve(&mut self, conn: ConnId, number: u64) {
+        let Some(spec) = self.join_mut(conn, number) else { return };
+        if !matches!(spec.state, JoinState::Waiting) {
+            return;
+        }
+        let (id, cursor) = (spec.room, spec.cursor);
+        let at_head = cursor.is_none() && spec.from == Start::Live;
+        let Some(room) = self.rooms.room(id) else { return };
+        let ask = match room.feed {
+            Feed::Following => {
+                let local = self
+                    .session(conn)
+                    .and_then(|session| session.join(number))
+                    .and_then(|spec| spec.resume_locally(room));
+                if let (Some(resume), Some(spec)) = (local, self.join_mut(conn, number)) {
+                    spec.state = JoinState::Ready(resume);
+                }
+                local.is_none()
+            }
+            Feed::Unknown(_) => !at_head,
+            Feed::Proving(_) | Feed::Reading(_) | Feed::Stalled => false,
+        };
+        if ask {
+            let Some(key) = self.rooms.room(id).map(|room| room.key.clone()) else { return };
+            let ticket = self.ticket(Waiting::Join { conn, number });
+            self.ask(Request::Prove(ticket, key, cursor));
+            if let Some(spec) = self.join_mut(conn, number) {
+                spec.state = JoinState::Proving(ticket);
+            }
+        } else if self.head_of(id).is_none() {
+            self.park(conn, number, id);
+        }
+    }
+
+    /// Waits for a room's feed.
+    fn park(&mut self, conn: ConnId, number: u64, id: RoomId) {
+        let parked = self.join_mut(conn, number).is_none_or(|spec| mem::replace(&mut spec.parked, true));
+        if let Some(room) = self.rooms.room_mut(id)
+            && !parked
+        {
+            room.waiting.push_back((conn, number));
+        }
+        self.ask_head(id);
+    }
+
+    /// The log's proof for a join.
+    pub(in super::super) fn handle_join_proved(
+        &mut self,
+        ticket: Ticket,
+        (conn, number): (ConnId, u64),
+        proved: Result<(Extent, bool), Unavailable>,
+    ) {
+        let Some(spec) = self.join_mut(conn, number) else { return };
+        if !matches!(spec.state, JoinState::Proving(asked) if asked == ticket) {
+            return;
+        }
+        let id = spec.room;
+        if let Ok((extent, proved)) = proved {
+            let Some(mode) = self.rooms.room(id).map(|room| room.mode) else { return };
+            if let Some(spec) = self.join_mut(conn, number) {
+                spec.state = JoinState::Ready(spec.resume(mode, extent, proved));
+            }
+            self.know_head(id, extent);
+        } else {
+            self.refuse_join(conn, number);
+        }
+        self.flush_answers(conn);
+    }
+
+    /// The log cannot answer: the join is refused for now.
+    fn refuse_join(&mut self, conn: ConnId, number: u64) {
+        let Some(session) = self.session_mut(conn) else { return };
+        let Some(first) = session.answers.front().map(|answer| answer.number) else { return };
+        let at = usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX);
+        let Some(answer) = session.answers.get_mut(at) else { return };
+        let What::Join(spec) = &answer.what else { return };
+        let room = spec.room;
+        answer.what = What::Refused(Left {
+            id: Some(answer.id),
+            room: spec.address.to_string(),
+            code: Some(Code::UNAVAILABLE),
+            after: Some(1000),
+        });
+        session.joins -= 1;
+        self.unpin(room);
+    }
+
+    /// Refuses every join that waits for a head the log cannot tell.
+    pub(super) fn refuse_waiting(&mut self, id: RoomId) {
+        let Some(room) = self.rooms.room_mut(id) else { return };
+        for (conn, number) in mem::take(&mut room.waiting) {
+            self.refuse_join(conn, number);
+            self.flush_answers(conn);
+        }
+    }
+
+    /// The feed follows: joins that waited are resolved, members behind are read on.
+    pub(super) fn wake_room(&mut self, id: RoomId) {
+        let Some(room) = self.rooms.room_mut(id) else { return };
+        let waiting = mem::take(&mut room.waiting);
+        let behind: Vec<_> = room.behind.iter().copied().collect();
+        for (conn, number) in waiting {
+            if let Some(spec) = self.join_mut(conn, number) {
+                spec.parked = false;
+            }
+            self.resolve(conn, number);
+            self.flush_answers(conn);
+        }
+        for conn in behind {
+            self.enqueue(conn, id);
+            self.pump(conn);
+        }
+    }
+
+    /// Writes the answers whose turn has come.
+    fn flush_answers(&mut self, conn: ConnId) {
+        while let Some(session) = self.session_mut(conn) {
+            let Some(front) = session.answers.front() else { break };
+            let number = front.number;
+            let (room, resume) = match &front.what {
+                What::Join(spec) => match spec.state {
+                    JoinState::Ready(resume) => (spec.room, resume),
+                    JoinState::Waiting | JoinState::Proving(_) => break,
+                },
+                What::Refused(_) | What::Leave(_) => {
+                    if let Some(answer) = session.answers.pop_front() {
+                        self.finish_answer(conn, answer);
+                    }
+                    continue;
+                }
+            };
+            if self.head_of(room).is_none() {
+                self.park(conn, number, room);
+                break;
+            }
+            let Some(session) = self.session_mut(conn) else { break };
+            session.joins -= 1;
+            if let Some(Answer { id, what: What::Join(spec), .. }) = session.answers.pop_front() {
+                self.begin(conn, id, *spec, resume);
+                self.unpin(room);
+            }
+        }
+        self.pump(conn);
+    }
+
+    fn finish_answer(&mut self, conn: ConnId, answer: Answer) {
+        match answer.what {
+            What::Refused(left) => self.write(conn, &left.into()),
+            What::Leave(leave) => {
+                if let Some(room) = self.joined_room(conn, &leave.room) {
+                    self.detach(conn, room);
+                }
+                let left =
+                    Left { id: Some(answer.id), room: leave.room, code: None, after: None };
+                self.write(conn, &left.into());
+            }
+            What::Join(_) => {}
+        }
+    }
+
+    /// Begins a membership, or says why not. The room follows.
+    fn begin(&mut self, conn: ConnId, id: u64, spec: JoinSpec, resume: Resume) {
+        let address = spec.address.to_string();
+        self.detach(conn, spec.room);
+        let Some(session) = self.session(conn) else { return };
+        let permission =
+            authorize(&self.config, &session.principal, &spec.address, Action::Join);
+        if let Err(code) = permission {
+            let left = Left { id: Some(id), room: address, code: Some(code), after: None };
+            self.write(conn, &left.into());
+            return;
+        }
+        let Some(room) = self.rooms.room_mut(spec.room) else { return };
+        let head = room.head;
+        let position = match resume {
+            Resume::Head => head,
+            Resume::At(cursor) => cursor,
+            Resume::Full => START,
+            Resume::Lost(extent) => {
+                let Extent { first, head } = extent;
+                self.write(conn, &Lost { id: Some(id), room: address, first, head }.into());
+                return;
+            }
+        };
+        let mode = room.mode;
+        let Some(view) = room.view_of(&spec.filter) else {
+            let code = Some(Code::FILTERS);
+            self.write(conn, &Left { id: Some(id), room: address, code, after: None }.into());
+            return;
+        };
+        room.views[view].members += 1;
+        room.members += 1;
+        room.behind.insert(conn);
+        let full = matches!(resume, Resume::Full);
+        let stage = Stage::Behind { position, last: position.seq, queued: false };
+        let member = Member { view, stage, credit: Credit::default(), told: position.seq };
+        if let Some(session) = self.session_mut(conn) {
+            session.members.insert(spec.room, member);
+        }
+        let joined = Joined { id, room: address, cursor: position, head, mode, full };
+        self.write(conn, &joined.into());
+        self.hook(Hook::Joined(conn, spec.address));
+        self.enqueue(conn, spec.room);
+    }
+
+    fn unpin(&mut self, id: RoomId) {
+        if let Some(room) = self.rooms.room_mut(id) {
+            room.pins -= 1;
+        }
+        self.drop_room(id);
+    }
+
+    /// Forgets a room nothing needs.
+    pub(super) fn drop_room(&mut self, id: RoomId) {
+        if self.rooms.drop_unused(id) {
+            self.timers.disarm(crate::hub::timers::Timer::Room(id));
+        }
+    }
+
+    /// The room of an address, if this connection joined it.
+    pub(in super::super) fn joined_room(&self, conn: ConnId, room: &str) -> Option<RoomId> {
+        let address: Address = room.parse().ok()?;
+        let session = self.session(conn)?;
+        let id = self.rooms.find(&room_key(&session.principal.tenant, &address))?;
+        session.members.has(id).then_some(id)
+    }
+
+    /// Borrows a membership to change it.
+    pub(in super::super) fn member_mut(
+        &mut self,
+        conn: ConnId,
+        room: RoomId,
+    ) -> Option<&mut Member> {
+        self.session_mut(conn)?.members.member_mut(room)
+    }
+
+    /// Ends a membership, if there is one. Writes nothing.
+    pub(in super::super) fn detach(&mut self, conn: ConnId, id: RoomId) {
+        let Some(member) = self.session_mut(conn).and_then(|s| s.members.remove(id)) else {
+            return;
+        };
+        self.leave_view(conn, id, &member);
+        if let Some(room) = self.rooms.room_mut(id) {
+            room.behind.remove(&conn);
+            room.members -= 1;
+            if let Some(view) = room.views.get_mut(member.view) {
+                view.members -= 1;
+            }
+            let address = room.key.room.clone();
+            self.hook(Hook::Left(conn, address));
+        }
+        self.drop_room(id);
+    }
+
+    /// Takes a member out of the live ones of its view.
+    fn leave_view(&mut self, conn: ConnId, id: RoomId, member: &Member) {
+        let Stage::Live(index) = member.stage else { return };
+        let Some(view) = self.rooms.room_mut(id).and_then(|r| r.views.get_mut(member.view)) else {
+            return;
+        };
+        debug_assert_eq!(view.live.get(index), Some(&conn), "a member knows its index");
+        let live = Arc::make_mut(&mut view.live);
+        live.swap_remove(index);
+        let moved = live.get(index).copied();
+        if let Some(moved) = moved.and_then(|moved| self.member_mut(moved, id)) {
+            moved.stage = Stage::Live(index);
+        }
+    }
+
+    /// A live member goes on from its position later (P-R4, P-R5).
+    pub(in super::super) fn fall_behind(&mut self, conn: ConnId, id: RoomId) {
+        let Some(room) = self.rooms.room(id) else { return };
+        let position = room.head;
+        let Some(member) = self.session(conn).and_then(|s| s.members.member(id)) else { return };
+        let Some(last) = room.views.get(member.view).map(|view| view.last) else { return };
+        if !member.is_live() {
+            return;
+        }
+        let stage = Stage::Behind { position, last, queued: false };
+        let Some(member) = self.member_mut(conn, id) else { return };
+        let was = Member {
+            view: member.view,
+            stage: mem::replace(&mut member.stage, stage),
+            credit: Credit::default(),
+            told: member.told,
+        };
+        self.leave_view(conn, id, &was);
+        if let Some(room) = self.rooms.room_mut(id) {
+            room.behind.insert(conn);
+        }
+    }
+
+    /// A member cannot go on from where it is (P-R6).
+    pub(super) fn lose(&mut self, conn: ConnId, id: RoomId, extent: Extent) {
+        let Some(room) = self.rooms.room(id).map(|room| room.key.room.to_string()) else { return };
+        self.detach(conn, id);
+        let Extent { first, head } = extent;
+        self.write(conn, &Lost { id: None, room, first, head }.into());
+    }
+
+    /// Takes a membership away.
+    pub(in super::super) fn take_away(&mut self, conn: ConnId, id: RoomId, code: Code) {
+        let Some(room) = self.rooms.room(id).map(|room| room.key.room.to_string()) else { return };
+        self.detach(conn, id);
+        let left = Left { id: None, room, code: Some(code), after: None };
+        self.write(conn, &ServerFrame::from(left));
+    }
+
+    /// Asks for every membership again whether the principal may have it (P-C6).
+    pub(in super::super) fn reevaluate(&mut self, conn: ConnId) {
+        let Some(session) = self.session(conn) else { return };
+        let refused: Vec<_> = session
+            .members
+            .rooms()
+            .filter_map(|id| {
+                let room = &self.rooms.room(id)?.key.room;
+                let answer = authorize(&self.config, &session.principal, room, Action::Join);
+                answer.err().map(|code| (id, code))
+            })
+            .collect();
+        for (id, code) in refused {
+            self.take_away(conn, id, code);
+        }
+    }
+
+    /// Ends whatever a connection has and waits for in rooms.
+    pub(in super::super) fn leave_all(&mut self, conn: ConnId) {
+        let Some(session) = self.session_mut(conn) else { return };
+        let rooms: Vec<_> = session.members.rooms().collect();
+        let answers = mem::take(&mut session.answers);
+        session.joins = 0;
+        for id in rooms {
+            self.detach(conn, id);
+        }
+        for answer in answers {
+            if let What::Join(spec) = answer.what {
+                self.unpin(spec.room);
+            }
+        }
+    }
+}
+
+impl crate::hub::connections::Session {
+    fn join(&self, number: u64) -> Option<&JoinSpec> {
+        let first = self.answers.front()?.number;
+        match &self.answers.get(usize::try_from(number.checked_sub(first)?).ok()?)?.what {
+            What::Join(spec) => Some(spec),
+            What::Refused(_) | What::Leave(_) => None,
+        }
+    }
+}
