@@ -109,8 +109,7 @@ impl Hub {
             rooms.sort_unstable();
             rooms
         });
-        Json::of(&RoomsResult { rooms: rooms.unwrap_or_default() })
-            .unwrap_or_else(|_| Json::null())
+        Json::of(&RoomsResult { rooms: rooms.unwrap_or_default() }).unwrap_or_else(|_| Json::null())
     }
 
     fn begin_history(&mut self, conn: ConnId, call: &Call) -> Result<(), ErrorBody> {

@@ -6,10 +6,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use wardline::protocol::{
-    Address, Limits,
-    frames::RoomMode,
-};
+use wardline::protocol::{Address, Limits, frames::RoomMode};
 
 /// How a hub behaves.
 #[derive(Clone, Debug)]

@@ -29,8 +29,6 @@ const OVER_BYTES: usize = 1024 * 1024;
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// The peer's address, for logs.
-    pub(super) peer: String,
     /// When anything was last heard of it, or written to it with success (P-C3).
     pub(super) heard: Instant,
     /// How far it is.
@@ -216,14 +214,14 @@ impl Hub {
         }
     }
 
-    fn handle_open(&mut self, conn: ConnId, Opened { token, peer }: Opened) {
+    fn handle_open(&mut self, conn: ConnId, Opened { token, .. }: Opened) {
         if self.drain.is_some() {
             self.outputs.push_back(Output::Close(conn, close::SHUTDOWN, "draining".to_owned()));
             return;
         }
         let heard = self.now.mono;
         let state = State::Awaiting { token };
-        self.connections.by_id.insert(conn, Connection { peer, heard, state });
+        self.connections.by_id.insert(conn, Connection { heard, state });
         self.timers.arm(Timer::Connection(conn), heard + HELLO_WITHIN);
     }
 

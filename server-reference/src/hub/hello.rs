@@ -11,8 +11,9 @@ use std::{array, collections::VecDeque, mem, sync::Arc, time::Duration};
 use wardline::{
     model::ids::ConnectionId,
     protocol::{
-        ClientFrame, close,
+        ClientFrame,
         address::PUBLIC_TENANT,
+        close,
         codec::BadFrame,
         frames::{Accepted, Auth, Authorized, Hello, Refused, Welcome},
         limits::HELLO_BYTES,
@@ -69,8 +70,7 @@ impl Hub {
         };
         let bytes = behind.len();
         let behind = if behind.is_empty() { Vec::new() } else { vec![behind] };
-        connection.state =
-            State::Verifying(Box::new(Greeting { hello, behind, bytes, until }));
+        connection.state = State::Verifying(Box::new(Greeting { hello, behind, bytes, until }));
         self.outputs.push_back(Output::Verify(conn, token));
         self.rearm(conn);
     }
@@ -85,11 +85,7 @@ impl Hub {
     }
 
     /// The edge verified a token.
-    pub(super) fn handle_verified(
-        &mut self,
-        conn: ConnId,
-        verified: Result<Principal, AuthError>,
-    ) {
+    pub(super) fn handle_verified(&mut self, conn: ConnId, verified: Result<Principal, AuthError>) {
         let verified = verified.and_then(|principal| self.admit(principal));
         let Some(connection) = self.connections.get_mut(conn) else { return };
         match (&mut connection.state, verified) {

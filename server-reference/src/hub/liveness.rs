@@ -1,10 +1,6 @@
 //! What time does to connections: hello, ping, idleness, token, drain, revocation (P-C).
 
-use super::{
-    AuthError, ConnId, Hub, Principal, Revocation,
-    connections::State,
-    timers::Timer,
-};
+use super::{AuthError, ConnId, Hub, Principal, Revocation, connections::State, timers::Timer};
 use std::{sync::Arc, time::Duration};
 use wardline::{
     planted::{Bug, planted},
@@ -61,7 +57,9 @@ impl Hub {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(conn) else { return };
         if now.mono.since(due) > SLEPT && matches!(connection.state, State::Ready(_)) {
-            connection.heard = connection.heard.max(due);
+            // Its frames may wait unread: it gets one more interval.
+            let before = Instant(now.mono.0.saturating_sub(self.config.ping));
+            connection.heard = connection.heard.max(before);
         }
         let heard = connection.heard;
         match &mut connection.state {

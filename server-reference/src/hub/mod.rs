@@ -241,4 +241,3 @@ impl Hub {
         self.waiting.len()
     }
 }
-

@@ -114,8 +114,7 @@ fn allowed(config: &HubConfig, principal: &Principal, room: &Address, action: Ac
             named == principal.tenant.as_str()
         })
     };
-    let own_user =
-        |named: Option<&str>| beyond_claims || named == Some(principal.user.as_str());
+    let own_user = |named: Option<&str>| beyond_claims || named == Some(principal.user.as_str());
     let by_first = match first {
         "tenant" => own_tenant(part(1)),
         "user" => part(1).is_some() && own_user(part(1)),
@@ -125,17 +124,19 @@ fn allowed(config: &HubConfig, principal: &Principal, room: &Address, action: Ac
         COMMANDS if parts.len() == 1 => action == Action::Send || service,
         _ => true,
     };
-    let organizations = parts.iter().enumerate().filter(|(_, part)| **part == "org").all(
-        |(index, _)| match (part(index + 1), &principal.organization) {
-            (None, _) => false,
-            (Some(_), _) if beyond_claims => true,
-            (Some(named), Some(own)) => named == own.as_str(),
-            (Some(_), None) => false,
-        },
-    );
-    let roles = namespace.roles.get(first).is_none_or(|roles| {
-        service || roles.iter().any(|role| principal.has_role(role))
-    });
+    let organizations =
+        parts.iter().enumerate().filter(|(_, part)| **part == "org").all(|(index, _)| {
+            match (part(index + 1), &principal.organization) {
+                (None, _) => false,
+                (Some(_), _) if beyond_claims => true,
+                (Some(named), Some(own)) => named == own.as_str(),
+                (Some(_), None) => false,
+            }
+        });
+    let roles = namespace
+        .roles
+        .get(first)
+        .is_none_or(|roles| service || roles.iter().any(|role| principal.has_role(role)));
     by_first && organizations && roles
 }
 

@@ -1,9 +1,7 @@
 //! Publishing by the server's own code: one atomic step (P-K5).
 
 use super::{
-    CallId, Hub, Output, Publish, PublishEvent, Waiting,
-    permissions::room_key,
-    rooms::Ephemeral,
+    CallId, Hub, Output, Publish, PublishEvent, Waiting, permissions::room_key, rooms::Ephemeral,
     sends::judge_key,
 };
 use crate::log::{Intent, NewEntry, Outcome, Request, RoomKey, Step, Stepped, Ticket};
@@ -128,8 +126,7 @@ impl Hub {
             self.publishes.under_way.insert(id, ticket);
         }
         self.publishes.pending.insert(ticket, pending);
-        let intent =
-            if entries.is_empty() { Intent::Accept } else { Intent::Append(entries) };
+        let intent = if entries.is_empty() { Intent::Accept } else { Intent::Append(entries) };
         self.ask(Request::Step(ticket, Step { producer: number, once, intent }));
         Ok(())
     }

@@ -100,7 +100,8 @@ impl Hub {
                 let NewEntry { room: key, event, key: of, data, .. } = entry;
                 room = Some((key.room.clone(), Arc::clone(&event)));
                 let time = self.now.wall.0;
-                ephemeral = Some((key, Ephemeral { id: Some(id), time, from, event, key: of, data }));
+                ephemeral =
+                    Some((key, Ephemeral { id: Some(id), time, from, event, key: of, data }));
                 Intent::Accept
             }
             Err((code, message)) => Intent::Refuse(code, message.to_owned()),
@@ -201,7 +202,11 @@ impl Hub {
     }
 
     /// Everything that must hold of a send, before it gets to the log.
-    fn judge(&self, conn: ConnId, send: Send) -> Result<(NewEntry, RoomMode), (Code, &'static str)> {
+    fn judge(
+        &self,
+        conn: ConnId,
+        send: Send,
+    ) -> Result<(NewEntry, RoomMode), (Code, &'static str)> {
         let address: Address =
             send.room.parse().map_err(|_| (Code::BAD_ROOM, "no room address"))?;
         let session = self.session(conn).ok_or((Code::FORBIDDEN, ""))?;
@@ -220,10 +225,8 @@ impl Hub {
         if size + ENVELOPE > CLIENT_OBJECT_BYTES {
             return Err((Code::TOO_LARGE, "larger than a client accepts"));
         }
-        let data = send
-            .data
-            .checked()
-            .map_err(|_| (Code::BAD_DATA, "nested too deep, or a key twice"))?;
+        let data =
+            send.data.checked().map_err(|_| (Code::BAD_DATA, "nested too deep, or a key twice"))?;
         let mode = self.config.mode(&address);
         let key = judge_key(mode, send.key)?;
         let entry = NewEntry {

@@ -8,10 +8,7 @@ use crate::{
 use std::{mem, sync::Arc, time::Duration};
 use wardline::{
     planted::{Bug, planted},
-    protocol::{
-        Cursor,
-        frames::Page as PageFrame,
-    },
+    protocol::{Cursor, frames::Page as PageFrame},
 };
 
 /// How an entry relates to a room's head.

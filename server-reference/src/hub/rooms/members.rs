@@ -374,7 +374,8 @@ impl Hub {
 
     /// Waits for a room's feed.
     fn park(&mut self, conn: ConnId, number: u64, id: RoomId) {
-        let parked = self.join_mut(conn, number).is_none_or(|spec| mem::replace(&mut spec.parked, true));
+        let parked =
+            self.join_mut(conn, number).is_none_or(|spec| mem::replace(&mut spec.parked, true));
         if let Some(room) = self.rooms.room_mut(id)
             && !parked
         {
@@ -490,8 +491,7 @@ impl Hub {
                 if let Some(room) = self.joined_room(conn, &leave.room) {
                     self.detach(conn, room);
                 }
-                let left =
-                    Left { id: Some(answer.id), room: leave.room, code: None, after: None };
+                let left = Left { id: Some(answer.id), room: leave.room, code: None, after: None };
                 self.write(conn, &left.into());
             }
             What::Join(_) => {}
@@ -503,8 +503,7 @@ impl Hub {
         let address = spec.address.to_string();
         self.detach(conn, spec.room);
         let Some(session) = self.session(conn) else { return };
-        let permission =
-            authorize(&self.config, &session.principal, &spec.address, Action::Join);
+        let permission = authorize(&self.config, &session.principal, &spec.address, Action::Join);
         if let Err(code) = permission {
             let left = Left { id: Some(id), room: address, code: Some(code), after: None };
             self.write(conn, &left.into());

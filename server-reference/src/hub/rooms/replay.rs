@@ -93,7 +93,8 @@ impl Hub {
         let Some(head) = self.head_of(id) else { return 0 };
         let Some(room) = self.rooms.room(id) else { return 0 };
         let mode = room.mode;
-        let at_head = same(position, head) || (mode == RoomMode::Latest && position.seq >= head.seq);
+        let at_head =
+            same(position, head) || (mode == RoomMode::Latest && position.seq >= head.seq);
         let action = if at_head { Action::Live } else { Action::Replay };
         let Some(session) = self.session(conn) else { return 0 };
         if let Err(code) = authorize(&self.config, &session.principal, &room.key.room, action) {

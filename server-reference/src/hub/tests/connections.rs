@@ -72,8 +72,14 @@ fn p_f2_what_is_no_frame_closes_and_unknown_types_are_answered() {
         ("garbage", close::BAD_FRAME),
         ("{\"no\":\"type\"}", close::BAD_FRAME),
         ("{\"type\":\"join\",\"id\":\"x\"}", close::BAD_FRAME),
-        ("{\"type\":\"send\",\"lane\":9,\"n\":1,\"id\":\"00000000000000000000000000000001\",\"room\":\"a/b\",\"event\":\"e\",\"data\":1}", close::BAD_FRAME),
-        ("{\"type\":\"hello\",\"producer\":\"00000000000000000000000000000001\"}", close::HELLO_TWICE),
+        (
+            "{\"type\":\"send\",\"lane\":9,\"n\":1,\"id\":\"00000000000000000000000000000001\",\"room\":\"a/b\",\"event\":\"e\",\"data\":1}",
+            close::BAD_FRAME,
+        ),
+        (
+            "{\"type\":\"hello\",\"producer\":\"00000000000000000000000000000001\"}",
+            close::HELLO_TWICE,
+        ),
     ] {
         let conn = bench.welcome("1/ann");
         bench.text(conn, text);
@@ -88,14 +94,18 @@ fn p_f2_what_is_no_frame_closes_and_unknown_types_are_answered() {
     assert_eq!(bench.closed[&conn].0, close::TOO_BIG);
     let conn = bench.welcome("1/ann");
     bench.take(conn);
-    bench.text(conn, "{\"type\":\"zoom\"}\n{\"type\":\"zoom\",\"id\":[7]}\n{\"type\":\"ping\",\"new\":1}");
+    bench.text(
+        conn,
+        "{\"type\":\"zoom\"}\n{\"type\":\"zoom\",\"id\":[7]}\n{\"type\":\"ping\",\"new\":1}",
+    );
     let frames = bench.take(conn);
     let [ServerFrame::Reply(reply), ServerFrame::Pong(_)] = &frames[..] else {
         panic!("{frames:?}")
     };
     assert_eq!(reply.id.get(), "[7]");
     assert_eq!(reply.error.as_ref().unwrap().code.as_str(), "unknown_type");
-    let batch = format!("{{\"type\":\"ping\"}}\n{{\"type\":\"ping\",\"x\":\"{}\"}}", "x".repeat(70_000));
+    let batch =
+        format!("{{\"type\":\"ping\"}}\n{{\"type\":\"ping\",\"x\":\"{}\"}}", "x".repeat(70_000));
     bench.text(conn, &batch);
     assert_eq!(bench.closed[&conn].0, close::BAD_FRAME);
 }

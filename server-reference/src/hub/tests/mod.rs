@@ -141,8 +141,9 @@ impl Bench {
     fn welcome(&mut self, token: &str) -> ConnId {
         let conn = self.open();
         let producer = conn.0;
-        let hello =
-            format!(r#"{{"type":"hello","token":"{token}","producer":"{producer:032x}","lanes":{{}}}}"#);
+        let hello = format!(
+            r#"{{"type":"hello","token":"{token}","producer":"{producer:032x}","lanes":{{}}}}"#
+        );
         self.text(conn, &hello);
         conn
     }
@@ -224,9 +225,7 @@ fn cursor(frame: &ServerFrame) -> Cursor {
     match frame {
         ServerFrame::Joined(joined) => joined.cursor,
         ServerFrame::Live(live) => Cursor { seq: live.seq, mark: live.mark },
-        ServerFrame::Event(event) => {
-            Cursor { seq: event.seq.unwrap(), mark: event.mark.unwrap() }
-        }
+        ServerFrame::Event(event) => Cursor { seq: event.seq.unwrap(), mark: event.mark.unwrap() },
         other => panic!("no cursor in {other:?}"),
     }
 }

@@ -114,7 +114,9 @@ fn p_r10_a_room_has_at_most_64_views() {
     for n in 0..65 {
         let conn = bench.welcome(&format!("1/{n}"));
         bench.take(conn);
-        let text = format!(r#"{{"type":"join","id":1,"room":"alerts/a","filter":[{{"events":["{n}"]}}]}}"#);
+        let text = format!(
+            r#"{{"type":"join","id":1,"room":"alerts/a","filter":[{{"events":["{n}"]}}]}}"#
+        );
         bench.text(conn, &text);
         let frames = bench.take(conn);
         if n < 64 {
@@ -422,16 +424,17 @@ fn p_r9_latest_rooms_tell_the_newest_of_each_key() {
         frames
             .iter()
             .filter_map(|frame| match frame {
-                ServerFrame::Event(event) => Some((
-                    event.key.clone().unwrap(),
-                    event.data.get().to_owned(),
-                    event.gone,
-                )),
+                ServerFrame::Event(event) => {
+                    Some((event.key.clone().unwrap(), event.data.get().to_owned(), event.gone))
+                }
                 _ => None,
             })
             .collect()
     };
-    assert_eq!(values(&frames), [("a".into(), "49".into(), false), ("b".into(), "49".into(), false)]);
+    assert_eq!(
+        values(&frames),
+        [("a".into(), "49".into(), false), ("b".into(), "49".into(), false)]
+    );
     assert_eq!(frames.last().unwrap().kind(), "live");
     let at = cursor(frames.last().unwrap());
     // Under pressure: the newest of each dirty key, later.
@@ -464,7 +467,10 @@ fn p_s7_rooms_and_history_are_answered_with_permission() {
     bench.join(bob, "alerts/b");
     bench.take(bob);
     let ask = |bench: &mut Bench, method: &str, params: &str| {
-        bench.text(bob, &format!(r#"{{"type":"call","id":5,"method":"{method}","params":{params}}}"#));
+        bench.text(
+            bob,
+            &format!(r#"{{"type":"call","id":5,"method":"{method}","params":{params}}}"#),
+        );
         let frames = bench.take(bob);
         let [ServerFrame::Reply(reply)] = &frames[..] else { panic!("{frames:?}") };
         match (&reply.result, &reply.error) {
