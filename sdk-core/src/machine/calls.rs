@@ -65,10 +65,36 @@ struct Room<'a> {
     room: &'a Address,
 }
 
-/// The answer to `call results`.
+/// The answer to `call results`: by id.
 #[derive(Deserialize)]
 struct Results {
+    results: BTreeMap<ItemId, ResultBody>,
+}
+
+/// The same as a list.
+#[derive(Deserialize)]
+struct ResultList {
     results: Vec<CommandResult>,
+}
+
+#[derive(Deserialize)]
+struct ResultBody {
+    #[serde(default)]
+    result: Option<Json>,
+    #[serde(default)]
+    error: Option<ErrorBody>,
+}
+
+fn results_of(answer: &Json) -> Vec<CommandResult> {
+    let listed = |(id, body): (ItemId, ResultBody)| CommandResult {
+        id,
+        result: body.result,
+        error: body.error,
+    };
+    match answer.to::<Results>() {
+        Ok(answer) => answer.results.into_iter().map(listed).collect(),
+        Err(_) => answer.to::<ResultList>().map(|answer| answer.results).unwrap_or_default(),
+    }
 }
 
 /// Queries under way and commands without a result.
@@ -284,12 +310,7 @@ impl Calls {
             }
             // A result that is not told here is pushed, or asked for after the next welcome.
             Asker::Results => {
-                let answer = result.ok().and_then(|json| {
-                    let list = json.to::<Results>().map(|answer| answer.results);
-                    // A server may leave the wrapping out.
-                    list.or_else(|_| json.to()).ok()
-                });
-                for result in answer.into_iter().flatten() {
+                for result in result.iter().flat_map(results_of) {
                     self.handle_result(result);
                 }
             }
@@ -375,10 +396,26 @@ mod tests {
         let [CallsOutput::Send(call)] = &drain(&mut calls)[..] else { panic!() };
         assert_eq!(call.method, "results");
         assert_eq!(call.params.get(), format!(r#"{{"ids":["{asked}"]}}"#));
-        assert!(calls.handle_reply(reply(call.id, &format!(r#"[{{"id":"{asked}","result":1}}]"#))));
+        assert!(calls.handle_reply(reply(
+            call.id,
+            &format!(r#"{{"results":{{"{asked}":{{"result":1}}}}}}"#)
+        )));
         calls.handle_result(CommandResult { id: asked, result: None, error: None });
         let one = Json::parse("1").unwrap();
         assert_eq!(drain(&mut calls), [CallsOutput::Result(asked, Ok(one))]);
+    }
+
+    #[test]
+    fn p_s8_results_are_read_by_id_or_as_a_list() {
+        let id = ItemId(7);
+        let one = CommandResult { id, result: Some(Json::parse("1").unwrap()), error: None };
+        for text in [
+            format!(r#"{{"results":{{"{id}":{{"result":1}}}}}}"#),
+            format!(r#"{{"results":[{{"id":"{id}","result":1}}]}}"#),
+        ] {
+            assert_eq!(results_of(&Json::parse(&text).unwrap()), [one.clone()], "{text}");
+        }
+        assert!(results_of(&Json::null()).is_empty());
     }
 
     #[test]

@@ -46,13 +46,13 @@ enum Agreement {
     None,
     /// Pages of a snapshot are coming.
     Paging(Pages),
-    /// Changes follow `version`.
-    At { version: u64 },
+    /// Changes follow `version`; none: the answer did not name it, the next change does.
+    At { version: Option<u64> },
 }
 
 #[derive(Clone, Debug)]
 struct Pages {
-    version: u64,
+    version: Option<u64>,
     members: BTreeMap<UserId, Member>,
     /// Changes came between the pages: ask again at their end.
     missed: bool,
@@ -71,8 +71,10 @@ struct Mirror {
 /// The answer to `call presence`.
 #[derive(Deserialize)]
 struct Snapshot {
-    version: u64,
-    members: Vec<Member>,
+    #[serde(default)]
+    version: Option<u64>,
+    #[serde(alias = "members")]
+    presence: Vec<Member>,
     #[serde(default)]
     partial: bool,
 }
@@ -174,8 +176,9 @@ impl Presence {
         mirror.asking = false;
         match answer.and_then(|json| json.to::<Snapshot>().ok()) {
             Some(answer) => {
-                let members = by_user(answer.members);
-                let pages = Pages { version: answer.version, members, missed: false };
+                let members = by_user(answer.presence);
+                let version = answer.version;
+                let pages = Pages { version, members, missed: false };
                 self.settle(room, pages, answer.partial, watchers, now);
             }
             None => mirror.ask_at = Some(now + uniform(&mut self.rng, ASK_AGAIN[0], ASK_AGAIN[1])),
@@ -271,8 +274,8 @@ impl Mirror {
     /// Returns all pages with the last one.
     fn handle_page(&mut self, version: u64, page: Vec<Member>, more: bool) -> Option<Pages> {
         let mut pages = match std::mem::replace(&mut self.agreement, Agreement::None) {
-            Agreement::Paging(pages) if pages.version == version => pages,
-            _ => Pages { version, members: BTreeMap::new(), missed: false },
+            Agreement::Paging(pages) if pages.version == Some(version) => pages,
+            _ => Pages { version: Some(version), members: BTreeMap::new(), missed: false },
         };
         pages.members.extend(by_user(page));
         if more && pages.members.len() < MAX_MEMBERS {
@@ -293,12 +296,14 @@ impl Mirror {
         match &mut self.agreement {
             Agreement::None => return false,
             Agreement::Paging(pages) => {
-                pages.missed |= next > pages.version;
+                pages.missed |= pages.version.is_none_or(|version| next > version);
                 return false;
             }
-            Agreement::At { version } if next <= *version => return false,
-            Agreement::At { version } if next > version.saturating_add(1) => return true,
-            Agreement::At { version } => *version = next,
+            Agreement::At { version: Some(version) } if next <= *version => return false,
+            Agreement::At { version: Some(version) } if next > version.saturating_add(1) => {
+                return true;
+            }
+            Agreement::At { version } => *version = Some(next),
         }
         for change in changes {
             if change.gone {
@@ -451,7 +456,7 @@ mod tests {
         presence.handle_frame(change(7, "cid", Some(Status::Online)), &[SUB], at(1));
         assert_eq!(presence.poll_output(), Some(PresenceOutput::Ask("a/b".parse().unwrap())));
         assert_eq!(presence.poll_output(), None);
-        let answer = r#"{"version":7,"members":[{"user":"bob","status":"online"}]}"#;
+        let answer = r#"{"presence":[{"user":"bob","status":"online"}]}"#;
         let answer = Some(Json::parse(answer).unwrap());
         presence.handle_members(&"a/b".parse().unwrap(), answer, &[SUB], at(2));
         assert_eq!(told(&mut presence), [Left("ann".into()), Joined(member("bob"))]);
