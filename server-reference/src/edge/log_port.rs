@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// The log all shards share.
 pub(crate) enum LogPort {
     /// Answers in the turn that asks.
-    Memory(Mutex<MemoryLog>),
+    Memory(Box<Mutex<MemoryLog>>),
     /// Answers from its own thread, once the disk has it.
     Embedded(Log),
 }
@@ -29,7 +29,7 @@ impl LogPort {
         match store {
             LogStore::Memory => {
                 let log = MemoryLog::new(seed, retention);
-                Ok((Self::Memory(Mutex::new(log)), Pending(None)))
+                Ok((Self::Memory(Box::new(Mutex::new(log))), Pending(None)))
             }
             LogStore::Embedded(path) => {
                 let mut options = Options::new(Level::Fsync(path.clone()), seed);

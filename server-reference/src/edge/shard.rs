@@ -5,7 +5,7 @@
 //! the lock is released.
 
 use super::{
-    Node,
+    Node, Published,
     flusher::Flusher,
     frame,
     socket::{Pushed, Socket},
@@ -78,7 +78,7 @@ struct After {
     asks: Vec<log::Request>,
     verify: Vec<(ConnId, Token)>,
     hooks: Vec<Hook>,
-    published: Vec<(CallId, Result<Vec<Option<u64>>, ErrorBody>)>,
+    published: Vec<(CallId, Published)>,
     /// Entries of public rooms, for the other shards.
     public: Vec<log::Reply>,
 }

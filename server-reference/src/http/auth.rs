@@ -1,13 +1,12 @@
 //! Who calls: a token's principal, or a back end's API key.
 
+use super::Refusal;
 use crate::{
     auth::{Verifier, token_of},
     hub::{AuthError, Principal},
 };
-use axum::{
-    body::Body,
-    http::{HeaderMap, Response, StatusCode},
-};
+use axum::http::{HeaderMap, StatusCode};
+use wardline::protocol::Code;
 
 /// Whom a request speaks for.
 #[derive(Clone, Debug)]
@@ -39,19 +38,16 @@ impl Caller {
     }
 
     /// The tenant it acts in: its own, or for a key of every tenant the one it names.
-    pub(crate) fn tenant(&self, named: Option<&str>) -> Result<String, Response<Body>> {
+    pub(crate) fn tenant(&self, named: Option<&str>) -> Result<String, Refusal> {
         let own = match self {
             Self::Token(principal) => Some(principal.tenant.as_str()),
             Self::Key(tenant) => tenant.as_deref(),
         };
         match (own, named) {
-            (Some(own), Some(named)) if own != named => {
-                Err(super::error(StatusCode::FORBIDDEN, "forbidden", "another tenant"))
-            }
+            (Some(own), Some(named)) if own != named => Err(Refusal::forbidden("another tenant")),
             (Some(tenant), _) | (None, Some(tenant)) => Ok(tenant.to_owned()),
-            (None, None) => Err(super::error(
-                StatusCode::BAD_REQUEST,
-                "bad_params",
+            (None, None) => Err(Refusal::bad(
+                &Code::BAD_PARAMS,
                 "a key of every tenant must name one: \"tenant\"",
             )),
         }
@@ -63,9 +59,9 @@ pub(crate) fn caller(
     verifier: &Verifier,
     headers: &HeaderMap,
     query: Option<&str>,
-) -> Result<Caller, Response<Body>> {
+) -> Result<Caller, Refusal> {
     let refused =
-        |code: &str, words: &str| Err(super::error(StatusCode::UNAUTHORIZED, code, words));
+        |code: &'static str, words: &str| Err(Refusal::new(StatusCode::UNAUTHORIZED, code, words));
     if let Some(key) = headers.get("x-api-key").and_then(|value| value.to_str().ok()) {
         return match verifier.api_key(key) {
             Some(tenant) => Ok(Caller::Key(tenant.map(str::to_owned))),

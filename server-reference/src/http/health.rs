@@ -1,6 +1,6 @@
 //! Health for probes, figures for dashboards.
 
-use super::{answer, caller};
+use super::{answer, auth::caller};
 use crate::{auth::unix_ms, config::Environment, edge::Node, ops::iso8601};
 use axum::{
     body::Body,

@@ -6,7 +6,7 @@ mod publish;
 
 pub(crate) use publish::random;
 
-use crate::{auth::Verifier, edge::Node};
+use crate::edge::Node;
 use axum::{
     Router,
     body::Body,
@@ -15,9 +15,10 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 use tower::ServiceExt;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use wardline::protocol::{Code, frames::ErrorBody};
 
 /// How long a browser remembers what it was allowed.
 const PREFLIGHT: Duration = Duration::from_secs(600);
@@ -85,11 +86,53 @@ pub(crate) fn answer(status: StatusCode, body: &serde_json::Value) -> Response<B
     response
 }
 
-/// Whom a request speaks for.
-pub(crate) fn caller(
-    verifier: &Verifier,
-    headers: &axum::http::HeaderMap,
-    query: Option<&str>,
-) -> Result<auth::Caller, Response<Body>> {
-    auth::caller(verifier, headers, query)
+/// Why a request is not done.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    code: Cow<'static, str>,
+    message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { status, code: code.into(), message: message.into() }
+    }
+
+    pub(crate) fn forbidden(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    pub(crate) fn bad<M: Into<String>>(code: &Code, message: M) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code.as_str().to_owned(), message)
+    }
+}
+
+impl From<ErrorBody> for Refusal {
+    fn from(error: ErrorBody) -> Self {
+        let status = match error.code.as_str() {
+            "forbidden" => StatusCode::FORBIDDEN,
+            "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
+            "rate" => StatusCode::TOO_MANY_REQUESTS,
+            "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
+            "order" | "forked" | "conflict" => StatusCode::CONFLICT,
+            "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.code.as_str().to_owned(), error.message)
+    }
+}
+
+impl From<Refusal> for Response<Body> {
+    fn from(refusal: Refusal) -> Self {
+        let mut response = error(refusal.status, &refusal.code, &refusal.message);
+        if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
 }

@@ -1,6 +1,9 @@
 //! The publish API for back ends (P-K5), and revocation (P-C6a).
 
-use super::{answer, caller, error};
+use super::{
+    Refusal, answer,
+    auth::{Caller, caller},
+};
 use crate::{
     auth::unix_ms,
     edge::Node,
@@ -10,7 +13,7 @@ use crate::{
 use axum::{
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header},
+    http::{HeaderMap, Response, StatusCode, Uri},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -72,32 +75,25 @@ pub(super) async fn publish(
     let result = async {
         let caller = caller(&node.verifier, &headers, uri.query())?;
         if !caller.acts_for_tenant() {
-            return Err(forbidden("needs the role service or admin, or an API key"));
+            return Err(Refusal::forbidden("needs the role service or admin, or an API key"));
         }
         let request: Request = read(body)?;
         let tenant = caller.tenant(request.tenant.as_deref())?;
         let user = match &caller {
-            super::auth::Caller::Token(principal) => principal.user.clone(),
-            super::auth::Caller::Key(_) => UserId::from(KEY_USER),
+            Caller::Token(principal) => principal.user.clone(),
+            Caller::Key(_) => UserId::from(KEY_USER),
         };
         let publish = checked(request, tenant.as_str().into(), user)?;
-        node.publish(publish).await.map_err(|refused| {
-            let status = status_of(&refused.code);
-            let mut response = error(status, refused.code.as_str(), &refused.message);
-            if status == StatusCode::SERVICE_UNAVAILABLE {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            response
-        })
+        Ok::<_, Refusal>(node.publish(publish).await?)
     };
     match result.await {
         Ok(seqs) => answer(StatusCode::OK, &json!({"seqs": seqs})),
-        Err(response) => response,
+        Err(refusal) => refusal.into(),
     }
 }
 
-fn checked(request: Request, tenant: TenantId, user: UserId) -> Result<Publish, Response<Body>> {
-    let bad = |code: &Code, words: String| error(StatusCode::BAD_REQUEST, code.as_str(), &words);
+fn checked(request: Request, tenant: TenantId, user: UserId) -> Result<Publish, Refusal> {
+    let bad = Refusal::bad::<String>;
     if !(1..=EVENTS).contains(&request.events.len()) {
         return Err(bad(&Code::BAD_PARAMS, format!("events: 1 to {EVENTS}")));
     }
@@ -163,30 +159,14 @@ pub(crate) fn random() -> u128 {
 
 fn read<T: serde::de::DeserializeOwned>(
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<T, Response<Body>> {
+) -> Result<T, Refusal> {
     let body = body.map_err(|rejection| {
         let status = rejection.status();
         let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "bad_data" };
-        error(status, code, &rejection.body_text())
+        Refusal::new(status, code, rejection.body_text())
     })?;
     serde_json::from_slice(&body)
-        .map_err(|problem| error(StatusCode::BAD_REQUEST, "bad_data", &problem.to_string()))
-}
-
-fn forbidden(words: &str) -> Response<Body> {
-    error(StatusCode::FORBIDDEN, "forbidden", words)
-}
-
-fn status_of(code: &Code) -> StatusCode {
-    match code.as_str() {
-        "forbidden" => StatusCode::FORBIDDEN,
-        "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
-        "rate" => StatusCode::TOO_MANY_REQUESTS,
-        "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
-        "order" | "forked" | "conflict" => StatusCode::CONFLICT,
-        "internal" => StatusCode::INTERNAL_SERVER_ERROR,
-        _ => StatusCode::BAD_REQUEST,
-    }
+        .map_err(|problem| Refusal::bad(&Code::BAD_DATA, problem.to_string()))
 }
 
 #[derive(Debug, Deserialize)]
@@ -215,9 +195,9 @@ pub(super) async fn revoke(
         let request: Revoke = read(body)?;
         let tenant = caller.tenant(request.tenant.as_deref())?;
         if !caller.may_see(&tenant) {
-            return Err(forbidden("needs the role admin, or an API key"));
+            return Err(Refusal::forbidden("needs the role admin, or an API key"));
         }
-        Ok(Revocation {
+        Ok::<_, Refusal>(Revocation {
             tenant: tenant.into(),
             user: request.user.map(Into::into),
             token_id: request.token_id.map(Into::into),
@@ -229,6 +209,6 @@ pub(super) async fn revoke(
             node.revoke(revocation);
             answer(StatusCode::ACCEPTED, &json!({"status": "revoked"}))
         }
-        Err(response) => response,
+        Err(refusal) => refusal.into(),
     }
 }
