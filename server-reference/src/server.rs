@@ -5,7 +5,10 @@ use crate::{
     config::{Config, ConfigError, Settings, Source},
     edge::{Clock, Flusher, LogPort, Node, Shard, listen},
     http::Routes,
-    hub::{Hook, Input, Publish, PublishEvent, Revocation},
+    hub::{
+        Hook, Hub, HubConfig, Input, Namespace, Publish, PublishEvent, Revocation,
+        permissions::Authorizer,
+    },
     log::Retention,
     ops::Ops,
 };
@@ -17,7 +20,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -84,6 +87,8 @@ pub struct Builder {
     wrong: Option<ConfigError>,
     hooks: Vec<HookHandler>,
     commands: BTreeMap<String, CommandHandler>,
+    namespaces: BTreeMap<String, Namespace>,
+    authorizer: Option<Arc<dyn Authorizer>>,
 }
 
 impl Builder {
@@ -108,6 +113,20 @@ impl Builder {
     #[must_use]
     pub fn on(mut self, handler: impl Fn(&Hook) + Send + Sync + 'static) -> Self {
         self.hooks.push(Box::new(handler));
+        self
+    }
+
+    /// Adds a namespace, or says how one of the built-in ones behaves (V1).
+    #[must_use]
+    pub fn namespace(mut self, name: impl Into<String>, namespace: Namespace) -> Self {
+        self.namespaces.insert(name.into(), namespace);
+        self
+    }
+
+    /// Has the ownership of resources decided, after the built-in rules allowed something (V5).
+    #[must_use]
+    pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
+        self.authorizer = Some(authorizer);
         self
     }
 
@@ -151,13 +170,14 @@ impl Builder {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        let hub = hub_config(&config, self.namespaces, self.authorizer);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = config.shards;
         let node = Arc::new(Node {
             verifier,
             clock: Clock::start(),
             ops: Ops::new(),
-            shards: (0..shards).map(|_| Shard::new(Default::default())).collect(),
+            shards: (0..shards).map(|_| Shard::new(Hub::new(hub.clone(), seed()))).collect(),
             flushers: (0..threads).map(|_| Flusher::default()).collect(),
             log,
             hooks: self.hooks,
@@ -165,7 +185,7 @@ impl Builder {
             calls: Mutex::new(HashMap::new()),
             next: AtomicU64::new(1),
             open: AtomicUsize::new(0),
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),
@@ -196,7 +216,7 @@ pub struct Server {
 pub struct Metrics {
     /// Connections.
     pub total_clients: usize,
-    /// Members by namespace.
+    /// Connections with a membership, by namespace.
     pub namespaces: BTreeMap<String, usize>,
 }
 
@@ -340,11 +360,9 @@ impl Server {
         event: &str,
         data: Json,
     ) -> Result<usize, ErrorBody> {
-        let tenants = self.node.ops.by_tenant();
-        let connected = tenants.iter().filter(|(_, count)| **count > 0);
         let mut told = 0;
-        for (tenant, _) in connected {
-            self.broadcast_to_tenant(namespace, tenant, event, data.clone()).await?;
+        for tenant in self.node.by_tenant().keys() {
+            self.broadcast_to_tenant(namespace, tenant.as_str(), event, data.clone()).await?;
             told += 1;
         }
         Ok(told)
@@ -358,12 +376,10 @@ impl Server {
     /// Connections and members now.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        let mut namespaces = BTreeMap::new();
-        for (_, room, members) in self.node.rooms() {
-            let namespace = room.split('/').next().unwrap_or_default().to_owned();
-            *namespaces.entry(namespace).or_default() += members;
+        Metrics {
+            total_clients: self.node.open.load(Ordering::SeqCst),
+            namespaces: self.node.stats().by_namespace,
         }
-        Metrics { total_clients: self.node.open.load(Ordering::SeqCst), namespaces }
     }
 
     /// Drains (P-C8): refuses upgrades, answers what was accepted, asks clients to leave, closes
@@ -371,7 +387,7 @@ impl Server {
     pub async fn shutdown(self) {
         let node = &self.node;
         let config = &node.config;
-        node.draining.store(true, Ordering::SeqCst);
+        node.draining.cancel();
         tracing::info!(connections = node.open.load(Ordering::SeqCst), "draining");
         for shard in 0..node.shards.len() {
             let spread = [0, millis(config.drain_spread)];
@@ -416,6 +432,25 @@ async fn upkeep(node: Arc<Node>) {
             node.log.expire();
         }
     }
+}
+
+fn hub_config(
+    config: &Config,
+    namespaces: BTreeMap<String, Namespace>,
+    authorizer: Option<Arc<dyn Authorizer>>,
+) -> HubConfig {
+    let mut hub = HubConfig {
+        ping: config.ping,
+        limits: config.limits,
+        connections_per_user: usize::try_from(config.user_connections).ok(),
+        connections_per_tenant: usize::try_from(config.tenant_connections).ok(),
+        ..HubConfig::default()
+    };
+    hub.namespaces.extend(namespaces);
+    if let Some(authorizer) = authorizer {
+        hub.authorizer = authorizer;
+    }
+    hub
 }
 
 fn millis(span: Duration) -> u64 {

@@ -97,7 +97,8 @@ pub(crate) async fn refuse(node: Arc<Node>, stream: TcpStream, code: u16, reason
 impl Connection {
     async fn live(&mut self, early: Bytes, opened: Opened) -> End {
         let mut incoming = Vec::new();
-        match self.lobby(early, &mut incoming).await {
+        // Short, and larger than all that follows: off the connection's own memory.
+        match Box::pin(self.lobby(early, &mut incoming)).await {
             Ok(text) => self.enter(text, opened),
             Err(end) => return end,
         }
@@ -138,7 +139,15 @@ impl Connection {
                     message => return Ok(message),
                 }
             }
-            match tokio::time::timeout_at(until, self.wait()).await {
+            let draining = self.node.draining.clone();
+            let woken = tokio::select! {
+                biased;
+                () = draining.cancelled() => {
+                    return Err(End::Broken(Broken(close::SHUTDOWN, "the server restarts")));
+                }
+                woken = tokio::time::timeout_at(until, self.wait()) => woken,
+            };
+            match woken {
                 Err(_) => {
                     return Err(End::Broken(Broken(close::HELLO_TIMEOUT, "no hello in time")));
                 }

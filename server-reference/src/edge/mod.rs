@@ -14,7 +14,6 @@ mod frame;
 mod log_port;
 mod shard;
 mod socket;
-mod stub;
 
 pub(crate) use accept::listen;
 pub(crate) use clock::Clock;
@@ -25,7 +24,7 @@ pub(crate) use shard::Shard;
 use crate::{
     auth::Verifier,
     config::Config,
-    hub::{CallId, ConnId, Hook, Input, Publish, Revocation},
+    hub::{CallId, ConnId, Hook, Hub, Input, Publish, Revocation, Stats},
     ops::Ops,
     server::{Command, CommandHandler, HookHandler},
 };
@@ -34,13 +33,16 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use wardline::protocol::{Code, Json, frames::ErrorBody};
+use wardline::{
+    model::ids::TenantId,
+    protocol::{Code, Json, frames::ErrorBody},
+};
 
 /// How long the server's own code waits for the log.
 const PUBLISH_WITHIN: Duration = Duration::from_secs(10);
@@ -63,7 +65,8 @@ pub(crate) struct Node {
     pub(crate) next: AtomicU64,
     /// Sockets upgraded and not yet ended.
     pub(crate) open: AtomicUsize,
-    pub(crate) draining: AtomicBool,
+    /// No one is let in any more (P-C8).
+    pub(crate) draining: CancellationToken,
     /// Everything ends.
     pub(crate) stopped: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -76,7 +79,7 @@ impl Node {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
+        self.draining.is_cancelled()
     }
 
     pub(crate) fn schedule(&self, socket: Arc<Socket>) {
@@ -112,9 +115,41 @@ impl Node {
         }
     }
 
-    /// Rooms with members: tenant, room, how many.
-    pub(crate) fn rooms(&self) -> Vec<(String, String, usize)> {
-        Vec::new()
+    /// What all hubs hold. Walks everything.
+    pub(crate) fn stats(&self) -> Stats {
+        let mut all = Stats::default();
+        for shard in &self.shards {
+            let stats = shard.with_hub(Hub::stats);
+            for (tenant, count) in stats.by_tenant {
+                *all.by_tenant.entry(tenant).or_default() += count;
+            }
+            for (namespace, count) in stats.by_namespace {
+                *all.by_namespace.entry(namespace).or_default() += count;
+            }
+            for (channel, count) in stats.by_channel {
+                *all.by_channel.entry(channel).or_default() += count;
+            }
+        }
+        all
+    }
+
+    /// Connections by tenant.
+    pub(crate) fn by_tenant(&self) -> BTreeMap<TenantId, usize> {
+        let mut all = BTreeMap::new();
+        for shard in &self.shards {
+            // A tenant is in one shard.
+            all.extend(shard.with_hub(Hub::by_tenant));
+        }
+        all
+    }
+
+    /// Rooms in memory, and memberships.
+    pub(crate) fn rooms(&self) -> (usize, usize) {
+        let counts = self
+            .shards
+            .iter()
+            .map(|shard| shard.with_hub(|hub| (hub.rooms(), hub.subscriptions())));
+        counts.fold((0, 0), |(rooms, members), (r, m)| (rooms + r, members + m))
     }
 
     /// Cuts a user, token or tenant off (P-C6a).

@@ -9,9 +9,8 @@ use super::{
     flusher::Flusher,
     frame,
     socket::{Pushed, Socket},
-    stub::Hub,
 };
-use crate::hub::{AuthError, CallId, ConnId, Hook, Input, Output, Principal, To};
+use crate::hub::{AuthError, CallId, ConnId, Hook, Hub, Input, Output, Principal, To};
 use crate::log;
 use bytes::Bytes;
 use std::{
@@ -103,11 +102,6 @@ impl Shard {
     /// Reads the hub, for figures.
     pub(crate) fn with_hub<T>(&self, read: impl FnOnce(&Hub) -> T) -> T {
         read(&self.core().hub)
-    }
-
-    /// Connections the hub knows.
-    pub(crate) fn connections(&self) -> usize {
-        self.core().sockets.len()
     }
 
     /// Calls the hub when it asked to be called, for ever.

@@ -1,6 +1,9 @@
 //! Health for probes, figures for dashboards.
 
-use super::{answer, auth::caller};
+use super::{
+    answer,
+    auth::{Caller, caller},
+};
 use crate::{auth::unix_ms, config::Environment, edge::Node, ops::iso8601};
 use axum::{
     body::Body,
@@ -8,7 +11,10 @@ use axum::{
     http::{HeaderValue, Request, Response, StatusCode, header},
 };
 use serde_json::{Map, Value, json};
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 /// `GET /health`: everything at a glance.
 pub(super) async fn health(State(node): State<Arc<Node>>) -> Response<Body> {
@@ -49,9 +55,9 @@ pub(super) async fn ready(State(node): State<Arc<Node>>) -> Response<Body> {
 
 /// `GET /metrics`: Prometheus text.
 pub(super) async fn metrics(State(node): State<Arc<Node>>) -> Response<Body> {
-    let rooms = node.rooms();
-    let members = rooms.iter().map(|(.., members)| members).sum();
-    let mut response = Response::new(Body::from(node.ops.render(rooms.len(), members)));
+    let (rooms, members) = node.rooms();
+    let mut response =
+        Response::new(Body::from(node.ops.render(&node.by_tenant(), rooms, members)));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
@@ -66,20 +72,16 @@ pub(super) async fn stats(State(node): State<Arc<Node>>, request: Request<Body>)
     let caller = caller(&node.verifier, request.headers(), request.uri().query()).ok();
     let may_see =
         |tenant: &str| open || caller.as_ref().is_some_and(|caller| caller.may_see(tenant));
-    let tenants: Map<String, Value> = node
-        .ops
-        .by_tenant()
-        .into_iter()
-        .filter(|(tenant, count)| *count > 0 && may_see(tenant))
-        .map(|(tenant, count)| (tenant, json!(count)))
+    let stats = node.stats();
+    let tenants: Map<String, Value> = stats
+        .by_tenant
+        .iter()
+        .filter(|(tenant, _)| may_see(tenant.as_str()))
+        .map(|(tenant, count)| (tenant.to_string(), json!(count)))
         .collect();
-    let mut rooms = Map::new();
-    for (tenant, room, members) in node.rooms() {
-        if may_see(&tenant) {
-            let sum = rooms.get(&room).and_then(Value::as_u64).unwrap_or(0) + members as u64;
-            rooms.insert(room, json!(sum));
-        }
-    }
+    // Rooms are counted over all tenants, so only who may see all tenants sees them.
+    let all = open || matches!(caller, Some(Caller::Key(None)));
+    let rooms = if all { stats.by_channel } else { BTreeMap::new() };
     let total = node.open.load(Ordering::SeqCst);
     answer(
         StatusCode::OK,

@@ -22,6 +22,12 @@ impl Hub {
         self.connections.ready()
     }
 
+    /// Connections by tenant.
+    #[must_use]
+    pub fn by_tenant(&self) -> BTreeMap<TenantId, usize> {
+        self.connections.by_tenant()
+    }
+
     /// Rooms in memory.
     #[must_use]
     pub fn rooms(&self) -> usize {

@@ -4,15 +4,16 @@ mod telemetry;
 
 pub use telemetry::init as init_tracing;
 
-use crate::hub::{AuthError, Hook, Principal};
+use crate::hub::{AuthError, Hook};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Metadata, Recorder};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
 };
+use wardline::model::ids::TenantId;
 
 /// Tenants with a label of their own; more are counted together.
 const TENANT_LABELS: usize = 1000;
@@ -35,12 +36,7 @@ pub(crate) struct Ops {
     rooms: Gauge,
     subscriptions: Gauge,
     lag: Gauge,
-    tenants: Mutex<BTreeMap<String, Tenant>>,
-}
-
-struct Tenant {
-    connected: u64,
-    gauge: Gauge,
+    tenants: Mutex<BTreeMap<String, Gauge>>,
 }
 
 impl Ops {
@@ -107,18 +103,8 @@ impl Ops {
         ops
     }
 
-    fn tenants(&self) -> MutexGuard<'_, BTreeMap<String, Tenant>> {
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn labelled(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Key {
-        let labels: Vec<Label> =
-            labels.iter().map(|(key, value)| Label::new(*key, (*value).to_owned())).collect();
-        Key::from_parts(name, labels)
-    }
-
     pub(crate) fn error(&self, kind: &str, count: u64) {
-        let key = self.labelled("websocket_errors_total", &[("type", kind)]);
+        let key = labelled("websocket_errors_total", &[("type", kind)]);
         self.recorder.register_counter(&key, &METADATA).increment(count);
     }
 
@@ -151,13 +137,14 @@ impl Ops {
         self.handle.run_upkeep();
     }
 
-    /// Connections by tenant.
-    pub(crate) fn by_tenant(&self) -> BTreeMap<String, u64> {
-        self.tenants().iter().map(|(name, tenant)| (name.clone(), tenant.connected)).collect()
-    }
-
-    /// The Prometheus text; rooms and memberships as the hubs count them.
-    pub(crate) fn render(&self, rooms: usize, subscriptions: usize) -> String {
+    /// The Prometheus text; connections, rooms and memberships as the hubs count them.
+    pub(crate) fn render(
+        &self,
+        tenants: &BTreeMap<TenantId, usize>,
+        rooms: usize,
+        subscriptions: usize,
+    ) -> String {
+        self.count(tenants);
         #[allow(clippy::cast_precision_loss)]
         {
             self.rooms.set(rooms as f64);
@@ -166,11 +153,40 @@ impl Ops {
         self.handle.render()
     }
 
+    /// Sets the gauge of every tenant there is or was.
+    #[allow(clippy::cast_precision_loss)]
+    fn count(&self, now: &BTreeMap<TenantId, usize>) {
+        let mut gauges = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, gauge) in gauges.iter() {
+            if !now.contains_key(&TenantId::from(name.as_str())) {
+                gauge.set(0.0);
+            }
+        }
+        let mut other = 0;
+        for (tenant, count) in now {
+            let name = tenant.as_str();
+            if gauges.len() >= TENANT_LABELS && !gauges.contains_key(name) {
+                other += count;
+                continue;
+            }
+            let gauge = gauges.entry(name.to_owned()).or_insert_with(|| self.tenant(name));
+            gauge.set(*count as f64);
+        }
+        if other > 0 {
+            self.tenant(OTHER).set(other as f64);
+        }
+    }
+
+    fn tenant(&self, name: &str) -> Gauge {
+        let key =
+            labelled("websocket_active_connections", &[("tenant", name), ("status", "connected")]);
+        self.recorder.register_gauge(&key, &METADATA)
+    }
+
     pub(crate) fn hook(&self, hook: &Hook) {
         match hook {
             Hook::Connected(id, principal) => {
                 self.connections.increment(1);
-                self.count(principal, true);
                 tracing::info!(
                     connection = id.0,
                     tenant = %principal.tenant,
@@ -179,9 +195,6 @@ impl Ops {
                 );
             }
             Hook::Disconnected(id, principal, code) => {
-                if let Some(principal) = principal {
-                    self.count(principal, false);
-                }
                 let user = principal.as_ref().map(|principal| principal.user.as_str());
                 let tenant = principal.as_ref().map(|principal| principal.tenant.as_str());
                 tracing::info!(connection = id.0, tenant, user, code, "disconnected");
@@ -204,27 +217,12 @@ impl Ops {
             }
         }
     }
+}
 
-    fn count(&self, principal: &Principal, up: bool) {
-        let mut tenants = self.tenants();
-        let name = principal.tenant.as_str();
-        let name =
-            if tenants.len() < TENANT_LABELS || tenants.contains_key(name) { name } else { OTHER };
-        if !up && !tenants.contains_key(name) {
-            return;
-        }
-        let tenant = tenants.entry(name.to_owned()).or_insert_with(|| {
-            let key = self.labelled(
-                "websocket_active_connections",
-                &[("tenant", name), ("status", "connected")],
-            );
-            Tenant { connected: 0, gauge: self.recorder.register_gauge(&key, &METADATA) }
-        });
-        tenant.connected =
-            if up { tenant.connected + 1 } else { tenant.connected.saturating_sub(1) };
-        #[allow(clippy::cast_precision_loss)]
-        tenant.gauge.set(tenant.connected as f64);
-    }
+fn labelled(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
+    let labels: Vec<Label> =
+        labels.iter().map(|(key, value)| Label::new(*key, (*value).to_owned())).collect();
+    Key::from_parts(name, labels)
 }
 
 fn auth_word(error: AuthError) -> &'static str {

@@ -1,0 +1,334 @@
+//! Events from end to end, publishing, restarts, slow readers, drain (V2, V10, V12, P-K5, P-C8).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use support::{Peer, Site, rand_hex};
+use wardline::protocol::Json;
+
+fn json_of(value: &Value) -> Json {
+    Json::of(value).unwrap()
+}
+
+#[test]
+fn v10_health_metrics_and_stats_have_their_names() {
+    let site = Site::start(&[]);
+    let mut peer = site.client("acme", "u", &[]);
+    peer.join(1, "alerts/tenant:acme");
+    let health = site.get("/health");
+    assert_eq!(health.status, 200);
+    let body = health.json();
+    assert_eq!((&body["status"], &body["websocket_connected"]), (&json!("healthy"), &json!(1)));
+    for key in ["running", "connected", "topics", "group_id"] {
+        assert!(body["kafka_status"].get(key).is_some(), "{key}");
+    }
+    assert!(body["timestamp"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(site.get("/health/live").status, 200);
+    assert_eq!(site.get("/health/ready").status, 200);
+    let metrics = site.get("/metrics").body;
+    for name in [
+        "websocket_active_connections{tenant=\"acme\",status=\"connected\"} 1",
+        "websocket_connections_total 1",
+        "websocket_messages_sent_total 3",
+        "websocket_messages_received_total 2",
+        "websocket_message_latency_ms_bucket",
+        "websocket_active_rooms 1",
+        "websocket_room_subscriptions 1",
+        "websocket_errors_total{type=",
+        "websocket_redis_latency_ms 0",
+        "websocket_event_loop_lag_ms ",
+    ] {
+        assert!(metrics.contains(name), "{name} in\n{metrics}");
+    }
+    let stats = site.get("/stats").json();
+    assert_eq!(stats["total"], 1);
+    assert_eq!(stats["byTenant"], json!({"acme": 1}));
+    assert_eq!(stats["byChannel"], json!({"alerts/tenant:acme": 1}));
+    assert_eq!(stats["kafka_consumer_running"], false);
+    assert!(stats["redis_stats"].get("used_memory_human").is_some());
+    let missing = site.get("/nope");
+    assert_eq!(
+        (missing.status, missing.json()["error"]["code"].as_str()),
+        (404, Some("not_found"))
+    );
+    assert_eq!(site.http("POST", "/health", &[], "").status, 405);
+    assert_eq!(site.get("/wardline").status, 426);
+}
+
+#[test]
+fn p_k5_a_back_end_publishes_over_http() {
+    let key = "k".repeat(40);
+    let site = Site::start(&[("api_keys", &format!("acme={key}")), ("max_payload", "65536")]);
+    let mut peer = site.client("acme", "u", &[]);
+    peer.join(1, "alerts/tenant:acme");
+    let mut stranger = site.client("other", "u", &[]);
+    stranger.join(1, "alerts/tenant:other");
+
+    let service = format!("Bearer {}", site.token("acme", "backend", &["service"]));
+    let user = format!("Bearer {}", site.token("acme", "u", &[]));
+    let events = |room: &str| {
+        json!({"events": [{"room": room, "event": "alert:created", "data": {"n": 1}}]}).to_string()
+    };
+    let publish = |headers: &[(&str, &str)], body: &str| {
+        let answer = site.http("POST", "/publish", headers, body);
+        let code = answer.json()["error"]["code"].as_str().map(str::to_owned);
+        (answer.status, code)
+    };
+    let good = events("alerts/tenant:acme");
+    let answer = site.http("POST", "/publish", &[("authorization", &service)], &good);
+    assert_eq!((answer.status, answer.json()), (200, json!({"seqs": [1]})));
+    assert_eq!(publish(&[("x-api-key", &key)], &good), (200, None));
+    let first = peer.expect("event");
+    assert_eq!(first["data"], json!({"n": 1}));
+    assert_eq!(peer.expect("event")["seq"], 2);
+
+    let refused = |status: u16, code: &str| (status, Some(code.to_owned()));
+    assert_eq!(publish(&[], &good), refused(401, "token_missing"));
+    assert_eq!(publish(&[("x-api-key", "wrong")], &good), refused(401, "token_invalid"));
+    assert_eq!(publish(&[("authorization", &user)], &good), refused(403, "forbidden"));
+    let other = good.replacen('{', "{\"tenant\": \"other\", ", 1);
+    assert_eq!(publish(&[("x-api-key", &key)], &other), refused(403, "forbidden"));
+    assert_eq!(publish(&[("x-api-key", &key)], &events("nowhere")), refused(400, "bad_room"));
+    assert_eq!(publish(&[("x-api-key", &key)], "{"), refused(400, "bad_data"));
+    let large = events(&"x".repeat(70_000));
+    assert_eq!(publish(&[("x-api-key", &key)], &large), refused(413, "too_large"));
+
+    // A number is done once; the same again is answered as then; a hole is refused.
+    let numbered = |n: u64, id: &str| {
+        good.replacen('{', &format!("{{\"producer\":\"billing\",\"n\":{n},\"id\":\"{id}\","), 1)
+    };
+    let id = rand_hex();
+    for _ in 0..2 {
+        let body = numbered(1, &id);
+        let answer = site.http("POST", "/publish", &[("authorization", &service)], &body);
+        assert_eq!((answer.status, answer.json()), (200, json!({"seqs": [3]})), "{answer:?}");
+    }
+    assert_eq!(
+        publish(&[("authorization", &service)], &numbered(3, &rand_hex())),
+        refused(409, "order")
+    );
+    // An id alone is remembered as well.
+    let once = good.replacen('{', &format!("{{\"id\":\"{}\",", rand_hex()), 1);
+    for _ in 0..2 {
+        let answer = site.http("POST", "/publish", &[("authorization", &service)], &once);
+        assert_eq!((answer.status, answer.json()), (200, json!({"seqs": [4]})), "{answer:?}");
+    }
+    peer.expect("event");
+    assert_eq!(peer.expect("event")["seq"], 4);
+    // The other tenant heard nothing of all this.
+    stranger.send(&json!({"type": "ping"}));
+    while let Some(object) = stranger.next() {
+        assert_ne!(object["type"], "event", "{object}");
+        if object["type"] == "pong" {
+            break;
+        }
+    }
+}
+
+#[test]
+fn v2_the_library_publishes_counts_and_tells() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let site = Site::start_with(&[("shards", "3")], |builder| {
+        builder.on(move |hook| heard.lock().unwrap().push(format!("{hook:?}")))
+    });
+    let mut peers: Vec<Peer> = ["a", "b", "c", "d"]
+        .iter()
+        .map(|tenant| {
+            let mut peer = site.client(tenant, "u", &[]);
+            peer.join(1, &format!("alerts/tenant:{tenant}"));
+            peer.join(2, "alerts/public:news");
+            peer
+        })
+        .collect();
+    let server = site.server();
+    site.runtime.block_on(async {
+        let data = json_of(&json!({"x": 1}));
+        let seq = server.broadcast("alerts", "tenant:b", "one", data.clone()).await.unwrap();
+        assert_eq!(seq, Some(1));
+        assert_eq!(server.broadcast_to_all("alerts", "two", data.clone()).await.unwrap(), 4);
+        server.broadcast("alerts", "public:news", "three", data.clone()).await.unwrap();
+        let error = server.broadcast("alerts", "camera:1", "x", data).await.unwrap_err();
+        assert_eq!(error.code.as_str(), "bad_room");
+    });
+    assert_eq!(peers[1].expect("event")["event"], "one");
+    for peer in &mut peers {
+        assert_eq!(peer.expect("event")["event"], "two");
+        // A public room is one room, whatever shard its reader is on.
+        assert_eq!(peer.expect("event")["event"], "three");
+    }
+    let metrics = server.metrics();
+    assert_eq!(metrics.total_clients, 4);
+    assert_eq!(metrics.namespaces.get("alerts"), Some(&4));
+    let hooks = told.lock().unwrap().join("\n");
+    assert!(hooks.contains("Connected") && hooks.contains("Joined"), "{hooks}");
+}
+
+/// One client's persistent send, accepted.
+fn send(peer: &mut Peer, n: u64, room: &str, data: &Value) -> Value {
+    let mut frame = json!({"type": "send", "lane": 0, "n": n, "id": rand_hex(), "room": room,
+        "event": "note", "persist": true, "data": data});
+    if n == 1 {
+        frame["base"] = json!(0);
+    }
+    peer.send(&frame);
+    peer.expect("ok")
+}
+
+#[test]
+fn what_was_accepted_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let settings = [("log", "embedded"), ("data", data)];
+    let producer = rand_hex();
+    let site = Site::start(&settings);
+    let token = site.token("t", "u", &[]);
+    let mut peer = Peer::connect(site.addr);
+    peer.hello_as(Some(&token), producer.clone());
+    assert_eq!(peer.expect("welcome")["accepted"], Value::Null);
+    let cursor = peer.join(1, "alerts/tenant:t")["cursor"].clone();
+    for n in 1..=20 {
+        assert_eq!(send(&mut peer, n, "alerts/tenant:t", &json!({"n": n}))["seq"], n);
+    }
+    site.shutdown();
+
+    let site = Site::start(&settings);
+    let mut peer = Peer::connect(site.addr);
+    peer.hello_as(Some(&token), producer);
+    assert_eq!(peer.expect("welcome")["accepted"], json!({"0": 20}));
+    peer.send(&json!({"type": "join", "id": 1, "room": "alerts/tenant:t", "cursor": cursor}));
+    assert_eq!(peer.expect("joined")["head"]["seq"], 20);
+    for n in 1..=20 {
+        let event = peer.expect("event");
+        assert_eq!((&event["seq"], &event["data"]), (&json!(n), &json!({"n": n})));
+    }
+    peer.expect("live");
+}
+
+#[test]
+fn v12_a_drain_answers_says_so_and_closes() {
+    let site = Site::start(&[("drain_spread", "300")]);
+    let mut peer = site.client("t", "u", &[]);
+    peer.join(1, "alerts/tenant:t");
+    let addr = site.addr;
+    let mut late = Peer::connect(addr);
+    let drained = std::thread::spawn(move || site.shutdown());
+    let drain = peer.expect("drain");
+    assert_eq!(drain["spread"], json!([0, 300]));
+    // Announced, so refused from now on; what is open is still served.
+    let refused =
+        Peer::connect_with(addr, "/wardline", &[("sec-websocket-protocol", "wardline.v1.json")]);
+    assert_eq!(refused.err(), Some(503));
+    assert_eq!(support::http(addr, "GET", "/health/ready", &[], "").status, 503);
+    assert_eq!(send(&mut peer, 1, "alerts/tenant:t", &json!(1))["seq"], 1);
+    assert_eq!(peer.closed(), 4000);
+    assert_eq!(late.closed(), 4000);
+    drained.join().unwrap();
+}
+
+#[test]
+fn p_r4_a_reader_that_stops_is_closed_and_costs_no_one_else() {
+    let site =
+        Site::start(&[("max_unsent", "600000"), ("send_buffer", "16384"), ("rate_points", "0")]);
+    let mut reader = site.client("t", "reader", &[]);
+    reader.join(1, "alerts/tenant:t");
+    let mut stuck = site.client("t", "stuck", &[]);
+    stuck.join(1, "alerts/tenant:t");
+    let text = "x".repeat(8000);
+    let data = json_of(&json!(text));
+    for n in 1..=1000 {
+        site.runtime
+            .block_on(site.server().broadcast("alerts", "tenant:t", "big", data.clone()))
+            .unwrap();
+        let event = reader.expect("event");
+        assert_eq!(event["seq"], n);
+        if n % 10 == 0 {
+            reader.send(&json!({"type": "credit", "room": "alerts/tenant:t", "seq": n}));
+        }
+    }
+    // 8 MB went by. Whatever became of the one that did not read, it held only its bound.
+    drop(stuck);
+}
+
+#[test]
+fn many_members_get_the_same_events_in_order() {
+    let site = Site::start(&[("rate_points", "0")]);
+    let mut members: Vec<Peer> = (0..50)
+        .map(|index| {
+            let mut peer = site.client("t", &format!("u{index}"), &[]);
+            peer.join(1, "monitoring/tenant:t");
+            peer
+        })
+        .collect();
+    let mut sender = site.client("t", "sender", &[]);
+    for n in 1..=100 {
+        send(&mut sender, n, "monitoring/tenant:t", &json!({"n": n}));
+    }
+    for member in &mut members {
+        for n in 1..=100 {
+            assert_eq!(member.expect("event")["seq"], n);
+        }
+    }
+}
+
+#[test]
+fn p_c6a_a_revoked_user_is_cut_and_stays_out() {
+    let site = Site::start(&[]);
+    let token = site.token("t", "u", &[]);
+    let mut peer = Peer::connect(site.addr);
+    peer.hello(Some(&token));
+    peer.expect("welcome");
+    let admin = format!("Bearer {}", site.token("t", "boss", &["admin"]));
+    let mine = format!("Bearer {token}");
+    let body = json!({"user": "u", "notBefore": u64::from(u32::MAX) * 1000}).to_string();
+    assert_eq!(site.http("POST", "/revoke", &[("authorization", &mine)], &body).status, 403);
+    assert_eq!(site.http("POST", "/revoke", &[("authorization", &admin)], &body).status, 202);
+    assert_eq!(peer.closed(), 4103);
+    let mut again = Peer::connect(site.addr);
+    again.hello(Some(&token));
+    assert_eq!(again.closed(), 4103);
+}
+
+#[test]
+fn p_c7_the_same_outbox_twice_closes_the_older() {
+    let site = Site::start(&[]);
+    let producer = rand_hex();
+    let token = site.token("t", "u", &[]);
+    let mut older = Peer::connect(site.addr);
+    older.hello_as(Some(&token), producer.clone());
+    older.expect("welcome");
+    let mut newer = Peer::connect(site.addr);
+    newer.hello_as(Some(&token), producer);
+    newer.expect("welcome");
+    assert_eq!(older.closed(), 4001);
+    newer.send(&json!({"type": "ping"}));
+    newer.expect("pong");
+}
+
+#[test]
+fn p_c6_an_expired_token_is_cut_within_five_seconds() {
+    let site = Site::start(&[]);
+    let token = wardline_server::auth::NewToken {
+        tenant: "t".into(),
+        user: "u".into(),
+        organization: None,
+        roles: vec![],
+        life: Some(Duration::from_secs(2)),
+    };
+    let token = site.server().token(&token).unwrap();
+    let mut peer = Peer::connect(site.addr);
+    peer.hello(Some(&token));
+    peer.expect("welcome");
+    assert_eq!(peer.closed(), 4102);
+    // Refreshed in place, another lives on.
+    let mut peer = site.client("t", "v", &[]);
+    let fresh = site.token("t", "v", &[]);
+    peer.send(&json!({"type": "auth", "token": fresh}));
+    assert!(peer.expect("authorized")["expires_in"].is_u64());
+}
