@@ -99,7 +99,9 @@ impl Default for Config {
     fn default() -> Self {
         let video = ["start", "stop"]
             .iter()
-            .flat_map(|verb| [format!("video:stream:{verb}"), format!("video:recording:{verb}")])
+            .flat_map(|verb| [format!("stream:{verb}"), format!("recording:{verb}")])
+            // Older clients name the namespace too.
+            .flat_map(|name| [format!("video:{name}"), name])
             .collect();
         let video = Namespace { events: video, ..Namespace::of_services(&[]) };
         let alerts = ["alert:create", "alert:acknowledge", "alert:resolve"];
