@@ -85,7 +85,13 @@ impl Rooms {
                 self.sync(&frame.room);
             }
             (Wire::Joining { id, .. }, Some(answered)) if *id == answered => self.refused(frame),
-            // Taken away. While an answer is on the way, that answer counts.
+            // The membership that the join replaces was taken away: the join's answer counts, but
+            // between the two no `lost` was told.
+            (Wire::Joining { .. }, None) => {
+                for sub in room.subs.values_mut() {
+                    sub.doubt();
+                }
+            }
             (Wire::In { .. } | Wire::Waiting { .. }, None) => self.refused(frame),
             _ => {}
         }
@@ -99,6 +105,10 @@ impl Rooms {
         room.wire = Wire::Out;
         room.owed.clear();
         room.refusals += 1;
+        // Without a membership no `lost` is told: what was proved is so no more.
+        for sub in room.subs.values_mut() {
+            sub.doubt();
+        }
         if waits {
             let span = frame.after.map(|ms| Duration::from_millis(ms.min(300_000)));
             return self.try_later(&frame.room, span);
@@ -174,8 +184,8 @@ impl Rooms {
                 if is_lost(*last, *proved) {
                     lost.push((*id, *last));
                 }
-                // What else was proved was so by a membership that is gone.
-                *proved &= frame.id.is_some();
+                // What was proved was so by a membership that is gone.
+                *proved = false;
             }
         }
         drop(is_lost);

@@ -140,6 +140,11 @@ impl Sub {
             self.place = Place::Start(self.start);
             self.forget_keys();
         }
+        self.doubt();
+    }
+
+    /// The position is to be proved again.
+    pub(super) fn doubt(&mut self) {
         if let Place::At { proved, .. } = &mut self.place {
             *proved = false;
         }
