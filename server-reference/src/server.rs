@@ -441,9 +441,8 @@ fn hub_config(
 ) -> HubConfig {
     let mut hub = HubConfig {
         ping: config.ping,
+        idle: Some(config.idle),
         limits: config.limits,
-        connections_per_user: usize::try_from(config.user_connections).ok(),
-        connections_per_tenant: usize::try_from(config.tenant_connections).ok(),
         ..HubConfig::default()
     };
     hub.namespaces.extend(namespaces);

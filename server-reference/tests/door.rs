@@ -173,6 +173,15 @@ fn p_c3_silence_is_closed_and_a_ping_is_life() {
     let site = Site::start(&[("heartbeat_interval", "200")]);
     let mut silent = site.client("t", "silent", &[]);
     assert_eq!(silent.closed(), 4002);
+    // Silence and interval are two settings (§8.9).
+    let other = Site::start(&[("heartbeat_interval", "200"), ("heartbeat_timeout", "700")]);
+    let mut patient = other.client("t", "silent", &[]);
+    let mut pings = 0;
+    while let Some(object) = patient.next() {
+        pings += u32::from(object["type"] == "ping");
+    }
+    assert_eq!(patient.ended.unwrap().0, 4002);
+    assert!(pings >= 2, "{pings}");
     // Someone who answers is still there long after the other is gone.
     let mut awake = site.client("t", "awake", &[]);
     for _ in 0..5 {

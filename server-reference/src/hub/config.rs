@@ -13,6 +13,8 @@ use wardline::protocol::{Address, Limits, frames::RoomMode};
 pub struct HubConfig {
     /// The ping interval (P-C3). Default: 30 s.
     pub ping: Duration,
+    /// The silence after which a client is closed (P-C3); none: twice `ping`. Default: none.
+    pub idle: Option<Duration>,
     /// The least silence after which a hidden client is closed (P-C3). Default: 75 s.
     pub hidden_idle: Duration,
     /// What a connection may do, announced in `welcome` (P-F3).
@@ -40,6 +42,7 @@ impl Default for HubConfig {
         let namespaces = ["default", "video", "alerts", "monitoring", "dispatch"];
         Self {
             ping: Duration::from_secs(30),
+            idle: None,
             hidden_idle: Duration::from_secs(75),
             limits: Limits::default(),
             namespaces: namespaces

@@ -43,7 +43,7 @@ impl Hub {
     }
 
     fn idle_after(&self, hidden: bool) -> Duration {
-        let visible = 2 * self.config.ping;
+        let visible = self.config.idle.unwrap_or(2 * self.config.ping);
         if hidden { visible.max(self.config.hidden_idle) } else { visible }
     }
 
