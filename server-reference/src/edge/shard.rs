@@ -250,6 +250,8 @@ impl Node {
                 Output::Verify(id, token) => after.verify.push((id, token)),
                 Output::Log(request) => after.asks.push(request),
                 Output::Published(call, result) => after.published.push((call, result)),
+                // Nothing taps yet.
+                Output::Picture(..) => {}
                 Output::Hook(hook) => after.hooks.push(hook),
                 Output::Timeout(moment) => return moment,
             }

@@ -77,6 +77,21 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Without any limit.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self {
+            user: None,
+            namespaces: BTreeMap::new(),
+            connects: None,
+            user_connections: u32::MAX,
+            tenant_connections: u32::MAX,
+            ..Self::default()
+        }
+    }
+}
+
 /// Not now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("rate limit; again in {after:?}")]

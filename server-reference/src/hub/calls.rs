@@ -72,6 +72,8 @@ impl Hub {
         }
         let answered = match call.method.as_str() {
             "rooms" => Some(Ok(self.rooms_of(conn))),
+            "presence" => Some(self.call_presence(conn, &call)),
+            "results" => self.call_results(conn, &call).err().map(Err),
             "history" => self.begin_history(conn, &call).err().map(Err),
             _ => Some(Err(refusal(Code::UNKNOWN_METHOD, ""))),
         };
@@ -92,7 +94,7 @@ impl Hub {
     }
 
     /// Answers a call that was under way.
-    fn finish_call(&mut self, conn: ConnId, id: u64, answer: Result<Json, ErrorBody>) {
+    pub(super) fn finish_call(&mut self, conn: ConnId, id: u64, answer: Result<Json, ErrorBody>) {
         if let Some(session) = self.session_mut(conn) {
             session.calls -= 1;
             self.reply(conn, id, answer);
@@ -106,6 +108,7 @@ impl Hub {
                 .rooms()
                 .filter_map(|id| Some(self.rooms.room(id)?.key.room.to_string()))
                 .collect();
+            rooms.extend(self.parts.commands_of(conn).map(|key| key.room.to_string()));
             rooms.sort_unstable();
             rooms
         });

@@ -1,6 +1,10 @@
 //! How a hub behaves.
 
-use super::permissions::{Authorizer, Open};
+use super::{
+    buckets, commands,
+    parts::PartsConfig,
+    permissions::{Authorizer, Open},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -33,6 +37,9 @@ pub struct HubConfig {
     pub prove_every: Option<Duration>,
     /// Calls in flight per connection (P-S7). Default: 32.
     pub calls: usize,
+    /// The parts: presence, media, rate limits, revocations, commands, alerts. By default without
+    /// rate limits; `serve` sets those of V6.
+    pub parts: PartsConfig,
     /// Asked after the built-in rules allowed something (V5).
     pub authorizer: Arc<dyn Authorizer>,
 }
@@ -55,6 +62,7 @@ impl Default for HubConfig {
             features: Vec::new(),
             prove_every: Some(Duration::from_secs(30)),
             calls: 32,
+            parts: PartsConfig { buckets: buckets::Config::unlimited(), ..PartsConfig::default() },
             authorizer: Arc::new(Open),
         }
     }
@@ -92,6 +100,18 @@ impl Namespace {
 }
 
 impl HubConfig {
+    /// The parts' configuration; a namespace that says nothing of its commands leaves them all to
+    /// `service` clients.
+    pub(super) fn parts_config(&self) -> PartsConfig {
+        let mut parts = self.parts.clone();
+        for name in self.namespaces.keys() {
+            let any = || Arc::new(commands::Namespace::of_services(&["*"]));
+            parts.commands.namespaces.entry(name.clone()).or_insert_with(any);
+        }
+        parts.commands.namespaces.retain(|name, _| self.namespaces.contains_key(name));
+        parts
+    }
+
     /// How a room keeps its events.
     #[must_use]
     pub fn mode(&self, room: &Address) -> RoomMode {

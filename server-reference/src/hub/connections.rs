@@ -308,6 +308,8 @@ impl Hub {
 
     /// A connection ended: nothing of it stays.
     fn forget(&mut self, conn: ConnId, code: u16) {
+        // Before the memberships end: presence looks at how the connection did.
+        self.parts.closed(conn, code, self.now);
         self.leave_all(conn);
         let Some(connection) = self.connections.by_id.remove(&conn) else { return };
         self.timers.disarm(Timer::Connection(conn));

@@ -86,7 +86,13 @@ impl Hub {
 
     /// The edge verified a token.
     pub(super) fn handle_verified(&mut self, conn: ConnId, verified: Result<Principal, AuthError>) {
-        let verified = verified.and_then(|principal| self.admit(principal));
+        let verified = match verified.and_then(|principal| self.admit(principal)) {
+            Ok(principal) => match self.check_revoked(conn, principal) {
+                Some(checked) => checked,
+                None => return,
+            },
+            refused => refused,
+        };
         let Some(connection) = self.connections.get_mut(conn) else { return };
         match (&mut connection.state, verified) {
             (State::Verifying(_) | State::Ready(_), Err(error)) => {
@@ -102,9 +108,6 @@ impl Hub {
     fn admit(&self, principal: Principal) -> Result<Principal, AuthError> {
         if principal.tenant.as_str() == PUBLIC_TENANT {
             return Err(AuthError::Invalid);
-        }
-        if self.is_revoked(&principal) {
-            return Err(AuthError::Revoked);
         }
         if principal.expires.is_some_and(|end| end <= self.now.wall.0) {
             return Err(AuthError::Expired);
@@ -226,6 +229,7 @@ impl Hub {
                 self.write_outcome(conn, (lane, n, id), outcome);
             }
         }
+        self.parts.welcomed(conn, &principal, hello.hidden, self.now);
         self.hook(Hook::Connected(conn, principal));
         self.rearm(conn);
         for text in behind {
@@ -273,6 +277,7 @@ impl Hub {
         let expires_in = self.expires_in(&principal);
         self.write(conn, &Authorized { expires_in }.into());
         self.reevaluate(conn);
+        self.reevaluate_commands(conn);
         self.rearm(conn);
         if let Some(token) = next {
             self.handle_auth(conn, Auth { token });

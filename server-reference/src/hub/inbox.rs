@@ -1,11 +1,10 @@
 //! What a client writes: objects to handlers (P-F1, P-F2).
 
 use super::{ConnId, Hub, connections::State};
-use bytes::Bytes;
 use wardline::protocol::{
     ClientFrame, Code, Json, close,
     codec::{BadFrame, objects},
-    frames::{ErrorBody, Pong, Reply, SetStatus},
+    frames::{ErrorBody, Pong, Reply},
     limits::BATCH_BYTES,
 };
 
@@ -48,9 +47,10 @@ impl Hub {
             ClientFrame::Skip(skip) => self.handle_skip(conn, skip),
             ClientFrame::Cast(cast) => self.handle_cast(conn, cast),
             ClientFrame::Call(call) => self.handle_call(conn, call),
-            ClientFrame::Status(status) => self.handle_status(conn, &status),
-            // Commands and media are wired in where their parts stand.
-            ClientFrame::Answer(_) | ClientFrame::Stream(_) | ClientFrame::Seen(_) => {}
+            ClientFrame::Status(status) => self.handle_status(conn, status),
+            ClientFrame::Answer(answer) => self.handle_answer(conn, answer),
+            ClientFrame::Stream(stream) => self.handle_stream(conn, &stream),
+            ClientFrame::Seen(seen) => self.handle_seen(conn, seen),
             ClientFrame::Ping(_) => self.write(conn, &Pong {}.into()),
             ClientFrame::Pong(_) => {}
             ClientFrame::Unknown { id, .. } => self.handle_unknown(conn, id),
@@ -65,20 +65,6 @@ impl Hub {
         if let Some(id) = id {
             let error = ErrorBody { code: Code::UNKNOWN_TYPE, message: String::new() };
             self.write(conn, &Reply { id, result: None, error: Some(error) }.into());
-        }
-    }
-
-    fn handle_status(&mut self, conn: ConnId, status: &SetStatus) {
-        if let (Some(session), Some(hidden)) = (self.session_mut(conn), status.hidden) {
-            session.hidden = hidden;
-            self.rearm(conn);
-        }
-    }
-
-    /// A binary message.
-    pub(super) fn handle_binary(&mut self, conn: ConnId, _message: &Bytes) {
-        if self.session(conn).is_none() {
-            self.close_bad_frame(conn);
         }
     }
 

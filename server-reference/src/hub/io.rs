@@ -1,5 +1,6 @@
 //! What goes into the hub and what comes out: plain data.
 
+use super::media::{Picture, TapId};
 use crate::log;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -69,6 +70,8 @@ pub enum Input {
     Answer(Address, TenantId, u64, Result<Json, ErrorBody>),
     /// Cut a user, token or tenant off (P-C6a).
     Revoke(Revocation),
+    /// A viewer of pictures without a connection, such as an MJPEG response.
+    Tap(TapId, Tap),
     /// Announce a restart (P-C8). Connections that remain are closed when the window ends.
     Drain {
         /// Earliest and latest moment to leave, ms from now.
@@ -78,6 +81,17 @@ pub enum Input {
     },
     /// The moment named by [`Output::Timeout`] came, or any other.
     Timeout,
+}
+
+/// What a viewer without a connection does.
+#[derive(Clone, Debug)]
+pub enum Tap {
+    /// Views the first JPEG stream of a room.
+    Open(TenantId, Address),
+    /// Took a picture.
+    Seen(Arc<Picture>),
+    /// Ends.
+    Close,
 }
 
 /// How a connection came.
@@ -183,6 +197,8 @@ pub enum Output {
     Log(log::Request),
     /// Answer the server's own code.
     Published(CallId, Result<Vec<Option<u64>>, ErrorBody>),
+    /// A picture for a tap; [`Tap::Seen`] asks for the next.
+    Picture(TapId, Arc<Picture>),
     /// Tell the server's own code and the logs.
     Hook(Hook),
     /// Nothing more until an input, or this moment. Always the last.

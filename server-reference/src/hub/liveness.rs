@@ -1,6 +1,6 @@
 //! What time does to connections: hello, ping, idleness, token, drain, revocation (P-C).
 
-use super::{AuthError, ConnId, Hub, Principal, Revocation, connections::State, timers::Timer};
+use super::{AuthError, ConnId, Hub, Principal, connections::State, timers::Timer};
 use std::{sync::Arc, time::Duration};
 use wardline::{
     planted::{Bug, planted},
@@ -163,37 +163,4 @@ impl Hub {
             self.close(conn, close::SHUTDOWN, "the server restarts");
         }
     }
-
-    /// Cuts a user, token or tenant off (P-C6a).
-    pub(super) fn handle_revoke(&mut self, revocation: Revocation) {
-        let cut: Vec<_> = self
-            .connections
-            .ids()
-            .into_iter()
-            .filter(|conn| {
-                let state = self.connections.get(*conn).map(|connection| &connection.state);
-                match state {
-                    Some(State::Ready(session)) => is_cut(&revocation, &session.principal),
-                    Some(State::Settling(_, principal, _)) => is_cut(&revocation, principal),
-                    _ => false,
-                }
-            })
-            .collect();
-        self.revocations.push(revocation);
-        for conn in cut {
-            self.close_unauthorized(conn, AuthError::Revoked);
-        }
-    }
-
-    /// Whether a token was revoked.
-    pub(super) fn is_revoked(&self, principal: &Principal) -> bool {
-        self.revocations.iter().any(|revocation| is_cut(revocation, principal))
-    }
-}
-
-fn is_cut(revocation: &Revocation, principal: &Principal) -> bool {
-    revocation.tenant == principal.tenant
-        && revocation.user.as_ref().is_none_or(|user| *user == principal.user)
-        && revocation.token_id.as_ref().is_none_or(|id| principal.token_id.as_ref() == Some(id))
-        && (revocation.token_id.is_some() || principal.issued < revocation.not_before)
 }

@@ -38,22 +38,25 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod wiring;
 
 pub use config::{HubConfig, Namespace};
 pub use io::*;
 pub use stats::Stats;
 
-use crate::log::{Reply, Request, Ticket};
+use crate::log::{Reply, Request, RoomKey, Ticket};
 use connections::Connections;
 use liveness::Draining;
+use parts::Parts;
 use publish::Publishes;
 use rooms::{RoomId, Rooms};
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     mem,
+    sync::Arc,
 };
 use timers::{Timer, Timers};
-use wardline::time::Now;
+use wardline::{model::ids::TenantId, time::Now};
 
 /// The hub. See the [module](self) for its contract.
 #[derive(Debug)]
@@ -71,7 +74,9 @@ pub struct Hub {
     next_ticket: u64,
     publishes: Publishes,
     drain: Option<Draining>,
-    revocations: Vec<Revocation>,
+    parts: Parts,
+    /// Tokens whose tenant's revocations are being read.
+    unchecked: BTreeMap<TenantId, Vec<(ConnId, Principal)>>,
     /// Connections with more to replay, left for the next turn.
     again: VecDeque<ConnId>,
     /// Connections whose page the log could not read.
@@ -108,9 +113,11 @@ impl Hub {
     /// production.
     #[must_use]
     pub fn new(config: HubConfig, seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let parts = Parts::new(config.parts_config(), rng.u64(..));
         Self {
             config,
-            rng: fastrand::Rng::with_seed(seed),
+            rng,
             now: Now::default(),
             clock: 0,
             outputs: VecDeque::new(),
@@ -121,7 +128,8 @@ impl Hub {
             next_ticket: 0,
             publishes: Publishes::default(),
             drain: None,
-            revocations: Vec::new(),
+            parts,
+            unchecked: BTreeMap::new(),
             again: VecDeque::new(),
             stalled: BTreeSet::new(),
         }
@@ -150,15 +158,20 @@ impl Hub {
             Input::Unsent(conn, bytes) => self.handle_unsent(conn, bytes),
             Input::Log(reply) => self.handle_log(reply),
             Input::Publish(call, publish) => self.handle_publish(call, publish),
-            // Commands are wired in where their part stands.
-            Input::Answer(..) => {}
-            Input::Revoke(revocation) => self.handle_revoke(revocation),
+            Input::Answer(room, tenant, seq, outcome) => {
+                let key = RoomKey { tenant, room };
+                // Not found: another answer, or its time, came first.
+                let _ = self.parts.answer_in_process(&key, seq, outcome);
+            }
+            Input::Revoke(revocation) => self.parts.revoke(revocation, self.now),
+            Input::Tap(tap, what) => self.handle_tap(tap, what),
             Input::Drain { spread, reason } => self.handle_drain(spread, reason),
             Input::Timeout => {}
         }
         while let Some((due, timer)) = self.timers.pop(now.mono) {
             self.handle_timer(timer, due);
         }
+        self.run_parts();
     }
 
     /// The next output; at the end, and from then on, [`Output::Timeout`].
@@ -176,16 +189,23 @@ impl Hub {
             Timer::Room(room) => self.handle_room_timer(room),
             Timer::Stalled => self.handle_stalled(),
             Timer::Drain => self.handle_drain_timer(),
+            Timer::Parts => self.parts.handle_timeout(self.now),
+            Timer::PartsProof => self.parts.refresh(),
         }
     }
 
     fn handle_log(&mut self, reply: Reply) {
         if let Reply::Entry(key, entry) = reply {
             self.publishes.see(&key, entry.id, entry.seq);
-            self.handle_entry(&key, entry);
+            self.handle_entry(&key, Arc::clone(&entry));
+            self.parts.handle_entry(&key, &entry, self.now);
             return;
         }
         let Some(ticket) = rooms::ticket_of(&reply) else { return };
+        if Parts::owns(ticket) {
+            self.parts.handle_reply(&reply, self.now);
+            return;
+        }
         let Some(waiting) = self.waiting.remove(&ticket) else { return };
         match (waiting, reply) {
             (Waiting::Step(sent), Reply::Stepped(_, stepped)) => {

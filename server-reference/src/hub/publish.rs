@@ -105,7 +105,8 @@ impl Hub {
             if persist {
                 pending.kept.push((entry.room.clone(), entry.id));
                 pending.places.push(place);
-                entries.push(entry);
+                self.judge_own(&entry)?;
+                entries.extend(self.parts.entries(entry, None));
             } else {
                 let NewEntry { room, id, from, event, key, data, .. } = entry;
                 let time = self.now.wall.0;

@@ -66,6 +66,17 @@ impl Lane {
     }
 }
 
+/// What becomes of an event that is kept.
+#[derive(Debug)]
+pub(super) enum Judged {
+    /// All of these, in one step.
+    Append(Vec<NewEntry>),
+    /// Refused for good.
+    Refuse(Code, &'static str),
+    /// Not now; with the time to wait.
+    Hold(Code, Option<Duration>),
+}
+
 /// Who waits for a step of a client.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -83,18 +94,30 @@ pub(super) struct Sent {
 impl Hub {
     /// `send` (P-S2).
     pub(super) fn handle_send(&mut self, conn: ConnId, send: Send) {
-        let Some(()) = self.take_number(conn, send.lane, send.n, send.base, true) else { return };
+        let taken = self.take_number(conn, send.lane, send.n, send.base, Some(&send.room));
+        let Some(()) = taken else { return };
         let Some(session) = self.session(conn) else { return };
         let producer = session.producer.clone();
         let from: Arc<str> = session.principal.user.as_str().into();
-        let Send { lane, n, id, base, persist, .. } = send;
+        let Send { lane, n, id, base, persist, ttl, .. } = send;
         let judged = self.judge(conn, send);
         let mut room = None;
         let mut ephemeral = None;
         let intent = match judged {
-            Ok((entry, _)) if persist => {
-                room = Some((entry.room.room.clone(), Arc::clone(&entry.event)));
-                Intent::Append(vec![NewEntry { from, ..entry }])
+            Ok((entry, _)) if persist || self.parts.is_commands(&entry.room.room) => {
+                let to = (entry.room.room.clone(), Arc::clone(&entry.event));
+                match self.judge_entries(conn, NewEntry { from, ..entry }, ttl) {
+                    Judged::Append(entries) => {
+                        room = Some(to);
+                        Intent::Append(entries)
+                    }
+                    Judged::Refuse(code, message) => Intent::Refuse(code, message.to_owned()),
+                    Judged::Hold(code, after) => {
+                        let after = after.and_then(|after| u64::try_from(after.as_millis()).ok());
+                        self.owe_hold(conn, lane, code, after);
+                        return;
+                    }
+                }
             }
             Ok((entry, _)) => {
                 let NewEntry { room: key, event, key: of, data, .. } = entry;
@@ -116,7 +139,7 @@ impl Hub {
             self.close_bad_frame(conn);
             return;
         }
-        let Some(()) = self.take_number(conn, lane, n, base, false) else { return };
+        let Some(()) = self.take_number(conn, lane, n, base, None) else { return };
         let Some(session) = self.session(conn) else { return };
         let producer = session.producer.clone();
         let intent = Intent::Refuse(code, String::new());
@@ -130,7 +153,7 @@ impl Hub {
         lane: u8,
         n: u64,
         base: Option<u64>,
-        limited: bool,
+        limited: Option<&str>,
     ) -> Option<()> {
         let session = self.session_mut(conn)?;
         let in_bounds = (1..=MOST).contains(&n) && base.is_none_or(|base| base < n);
@@ -143,10 +166,8 @@ impl Hub {
         }
         let wait = if state.in_flight >= MOST_IN_FLIGHT {
             Some(Duration::from_secs(1))
-        } else if limited {
-            self.limit_send(conn)
         } else {
-            None
+            limited.and_then(|room| self.limit_send(conn, room))
         };
         match wait {
             Some(wait) => {
@@ -309,7 +330,7 @@ impl Hub {
 
     /// `cast` (P-R8): no answer, whatever becomes of it.
     pub(super) fn handle_cast(&mut self, conn: ConnId, cast: Cast) {
-        if self.limit_send(conn).is_some() {
+        if self.limit_send(conn, &cast.room).is_some() {
             return;
         }
         let Some(session) = self.session(conn) else { return };
@@ -339,11 +360,6 @@ impl Hub {
         if let Some(room) = self.rooms.find(key).and_then(|id| self.rooms.room(id)) {
             room.cast(event, &mut self.outputs);
         }
-    }
-
-    /// The time to wait where a connection sends more than it may (V6).
-    fn limit_send(&mut self, _conn: ConnId) -> Option<Duration> {
-        None
     }
 }
 

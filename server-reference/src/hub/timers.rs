@@ -15,6 +15,10 @@ pub(super) enum Timer {
     Stalled,
     /// The end of the drain window.
     Drain,
+    /// What a part wants done.
+    Parts,
+    /// The parts prove what they folded.
+    PartsProof,
 }
 
 /// The deadlines.
@@ -42,6 +46,11 @@ impl Timers {
         if let Some(old) = self.by_key.remove(&timer) {
             self.by_time.remove(&(old, timer));
         }
+    }
+
+    /// Whether a deadline is set.
+    pub(super) fn is_armed(&self, timer: Timer) -> bool {
+        self.by_key.contains_key(&timer)
     }
 
     /// The next deadline.

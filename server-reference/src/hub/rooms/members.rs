@@ -5,14 +5,15 @@ use crate::{
     hub::{
         ConnId, Hook, Hub, Waiting,
         permissions::{Action, authorize, room_key},
+        presence::Membership,
     },
-    log::{Extent, Request, Ticket, Unavailable},
+    log::{Extent, Request, RoomKey, Ticket, Unavailable},
 };
 use std::{mem, sync::Arc};
 use wardline::protocol::{
     Address, Code, Cursor, Filter, Json, Mark, ServerFrame,
     frames::{Join, Joined, Leave, Left, Lost, RoomMode, Start},
-    limits::{PAGE_BYTES, PAGE_EVENTS, PAGES_UNANSWERED},
+    limits::{META_BYTES, PAGE_BYTES, PAGE_EVENTS, PAGES_UNANSWERED},
 };
 
 /// One membership. Nothing is buffered for it (P-R4).
@@ -167,6 +168,8 @@ enum What {
     Join(Box<JoinSpec>),
     /// End the membership when its turn comes.
     Leave(Leave),
+    /// Join the handlers of commands when its turn comes (P-S8).
+    Commands(RoomKey),
 }
 
 /// A join under way.
@@ -181,13 +184,10 @@ pub(in super::super) struct JoinSpec {
     /// It stands in the room's queue of those who wait for its feed.
     parked: bool,
     /// Shown in presence.
-    #[expect(dead_code, reason = "presence is wired in next")]
     pub(in super::super) meta: Option<Json>,
     /// Whether the user appears in the room's presence.
-    #[expect(dead_code, reason = "presence is wired in next")]
     pub(in super::super) present: bool,
     /// Whether to receive the room's presence.
-    #[expect(dead_code, reason = "presence is wired in next")]
     pub(in super::super) watch: bool,
 }
 
@@ -212,6 +212,14 @@ enum Resume {
     Full,
     /// Nowhere: the cursor is not proved (P-R6).
     Lost(Extent),
+}
+
+/// A join that may be answered.
+enum Checked {
+    /// A room's.
+    Room(Box<JoinSpec>),
+    /// Of the handlers of commands.
+    Commands(RoomKey),
 }
 
 /// The position before everything, for `latest` rooms that are sent in full.
@@ -256,11 +264,12 @@ impl Hub {
             return;
         }
         let what = match self.check_join(conn, join) {
-            Ok(spec) => {
+            Ok(Checked::Commands(key)) => What::Commands(key),
+            Ok(Checked::Room(spec)) => {
                 if let Some(room) = self.rooms.room_mut(spec.room) {
                     room.pins += 1;
                 }
-                What::Join(Box::new(spec))
+                What::Join(spec)
             }
             Err(code) => {
                 self.hook(Hook::Refused(conn, code.clone()));
@@ -301,19 +310,25 @@ impl Hub {
         self.pump(conn);
     }
 
-    fn check_join(&mut self, conn: ConnId, join: Join) -> Result<JoinSpec, Code> {
+    fn check_join(&mut self, conn: ConnId, join: Join) -> Result<Checked, Code> {
         let address: Address = join.room.parse().map_err(|_| Code::BAD_ROOM)?;
         let filter = join.filter.canonical().map_err(|_| Code::BAD_FILTER)?;
         let most = self.config.limits.rooms;
         let Some(session) = self.session(conn) else { return Err(Code::FORBIDDEN) };
         authorize(&self.config, &session.principal, &address, Action::Join)?;
+        if join.meta.as_ref().is_some_and(|meta| meta.get().len() > META_BYTES) {
+            return Err(Code::BAD_STATUS);
+        }
         let key = room_key(&session.principal.tenant, &address);
+        if self.parts.is_commands(&address) {
+            return Ok(Checked::Commands(key));
+        }
         let joined = self.rooms.find(&key).is_some_and(|room| session.members.has(room));
         if !joined && session.members.len() + session.joins >= most {
             return Err(Code::ROOMS);
         }
         let mode = self.config.mode(&address);
-        Ok(JoinSpec {
+        Ok(Checked::Room(Box::new(JoinSpec {
             room: self.rooms.find_or_make(key, mode),
             address,
             cursor: join.cursor,
@@ -324,7 +339,7 @@ impl Hub {
             meta: join.meta,
             present: join.present,
             watch: join.watch,
-        })
+        })))
     }
 
     fn join_mut(&mut self, conn: ConnId, number: u64) -> Option<&mut JoinSpec> {
@@ -333,7 +348,7 @@ impl Hub {
         let answer = answers.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)?;
         match &mut answer.what {
             What::Join(spec) => Some(spec),
-            What::Refused(_) | What::Leave(_) => None,
+            What::Refused(_) | What::Leave(_) | What::Commands(_) => None,
         }
     }
 
@@ -463,7 +478,7 @@ impl Hub {
                     JoinState::Ready(resume) => (spec.room, resume),
                     JoinState::Waiting | JoinState::Proving(_) => break,
                 },
-                What::Refused(_) | What::Leave(_) => {
+                What::Refused(_) | What::Leave(_) | What::Commands(_) => {
                     if let Some(answer) = session.answers.pop_front() {
                         self.finish_answer(conn, answer);
                     }
@@ -490,10 +505,13 @@ impl Hub {
             What::Leave(leave) => {
                 if let Some(room) = self.joined_room(conn, &leave.room) {
                     self.detach(conn, room);
+                } else if let Some(key) = self.commands_room(conn, &leave.room) {
+                    self.parts.leave_commands(conn, &key, self.now);
                 }
                 let left = Left { id: Some(answer.id), room: leave.room, code: None, after: None };
                 self.write(conn, &left.into());
             }
+            What::Commands(key) => self.parts.join_commands(conn, &key, answer.id, self.now),
             What::Join(_) => {}
         }
     }
@@ -501,12 +519,16 @@ impl Hub {
     /// Begins a membership, or says why not. The room follows.
     fn begin(&mut self, conn: ConnId, id: u64, spec: JoinSpec, resume: Resume) {
         let address = spec.address.to_string();
-        self.detach(conn, spec.room);
+        // Presence sees one membership replace the other, or the end of the one before.
+        self.drop_member(conn, spec.room);
         let Some(session) = self.session(conn) else { return };
+        let key = room_key(&session.principal.tenant, &spec.address);
+        let user = session.principal.user.clone();
         let permission = authorize(&self.config, &session.principal, &spec.address, Action::Join);
         if let Err(code) = permission {
             let left = Left { id: Some(id), room: address, code: Some(code), after: None };
             self.write(conn, &left.into());
+            self.parts.left(conn, &key, self.now);
             return;
         }
         let Some(room) = self.rooms.room_mut(spec.room) else { return };
@@ -518,6 +540,7 @@ impl Hub {
             Resume::Lost(extent) => {
                 let Extent { first, head } = extent;
                 self.write(conn, &Lost { id: Some(id), room: address, first, head }.into());
+                self.parts.left(conn, &key, self.now);
                 return;
             }
         };
@@ -525,6 +548,7 @@ impl Hub {
         let Some(view) = room.view_of(&spec.filter) else {
             let code = Some(Code::FILTERS);
             self.write(conn, &Left { id: Some(id), room: address, code, after: None }.into());
+            self.parts.left(conn, &key, self.now);
             return;
         };
         room.views[view].members += 1;
@@ -538,6 +562,10 @@ impl Hub {
         }
         let joined = Joined { id, room: address, cursor: position, head, mode, full };
         self.write(conn, &joined.into());
+        let how = Membership { present: spec.present, watch: spec.watch, meta: spec.meta };
+        if let Err(code) = self.parts.joined(conn, &key, &user, how, self.now) {
+            self.hook(Hook::Refused(conn, code));
+        }
         self.hook(Hook::Joined(conn, spec.address));
         self.enqueue(conn, spec.room);
     }
@@ -575,6 +603,14 @@ impl Hub {
 
     /// Ends a membership, if there is one. Writes nothing.
     pub(in super::super) fn detach(&mut self, conn: ConnId, id: RoomId) {
+        if let Some(key) = self.rooms.room(id).map(|room| room.key.clone()) {
+            self.drop_member(conn, id);
+            self.parts.left(conn, &key, self.now);
+        }
+    }
+
+    /// Ends a membership, if there is one; the parts believe it goes on.
+    fn drop_member(&mut self, conn: ConnId, id: RoomId) {
         let Some(member) = self.session_mut(conn).and_then(|s| s.members.remove(id)) else {
             return;
         };
@@ -684,7 +720,7 @@ impl crate::hub::connections::Session {
         let first = self.answers.front()?.number;
         match &self.answers.get(usize::try_from(number.checked_sub(first)?).ok()?)?.what {
             What::Join(spec) => Some(spec),
-            What::Refused(_) | What::Leave(_) => None,
+            What::Refused(_) | What::Leave(_) | What::Commands(_) => None,
         }
     }
 }
