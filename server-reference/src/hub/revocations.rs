@@ -136,19 +136,19 @@ impl Tenant {
         let before = |not_before: Option<u64>| not_before.is_some_and(|at| who.issued < at);
         before(self.not_before)
             || before(self.users.get(&who.user).copied())
-            || before(who.token_id.as_ref().and_then(|id| self.tokens.get(id)).copied())
+            || who.token_id.as_ref().is_some_and(|id| self.tokens.contains_key(id))
     }
 }
 
-/// Whether a revocation cuts this principal off: its token was issued before.
+/// Whether a revocation cuts this principal off: its token is the one named, or was issued before.
 #[must_use]
 pub fn names(revocation: &Revocation, who: &Principal) -> bool {
-    let token = revocation.token_id.as_ref();
     let user = revocation.user.as_ref();
     revocation.tenant == who.tenant
-        && who.issued < revocation.not_before
-        && token.is_none_or(|token| who.token_id.as_ref() == Some(token))
-        && (token.is_some() || user.is_none_or(|user| *user == who.user))
+        && match &revocation.token_id {
+            Some(token) => who.token_id.as_ref() == Some(token),
+            None => who.issued < revocation.not_before && user.is_none_or(|user| *user == who.user),
+        }
 }
 
 impl Revocations {
@@ -393,7 +393,7 @@ mod tests {
             ("u", "a", 100, Verdict::Valid),
             ("v", "a", 1, Verdict::Valid),
             ("v", "tok", 199, Verdict::Revoked),
-            ("v", "tok", 200, Verdict::Valid),
+            ("v", "tok", 200, Verdict::Revoked),
         ] {
             assert_eq!(
                 rig.check(user, token, issued, at(1000)),
