@@ -25,6 +25,7 @@ use super::{
 };
 use crate::log::{Entry, NewEntry, Reply, RoomKey, Ticket};
 use bytes::Bytes;
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -33,7 +34,7 @@ use wardline::{
     model::ids::{ItemId, TenantId, UserId},
     protocol::{
         Address, Code, Json, ServerFrame, close,
-        frames::{Answer, ErrorBody, Member, SetStatus},
+        frames::{Answer, CommandResult, ErrorBody, Member, SetStatus},
     },
     time::{Instant, Now},
 };
@@ -53,6 +54,21 @@ pub struct PartsConfig {
     pub commands: commands::Config,
     /// Alerts.
     pub alerts: alerts::Config,
+}
+
+/// Result of `call results`: what is known, by id.
+#[derive(Serialize)]
+struct Results {
+    results: BTreeMap<String, Body>,
+}
+
+/// Either of them.
+#[derive(Serialize)]
+struct Body {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorBody>,
 }
 
 /// What the parts want the hub to do.
@@ -430,8 +446,10 @@ impl Parts {
                 self.acts.push_back(Act::Output(Output::Hook(hook)));
             }
             commands::Output::Results(conn, call, results) => {
-                let body = BTreeMap::from([("results", results)]);
-                let json = Json::of(&body).unwrap_or_else(|_| Json::null());
+                let by_id =
+                    |CommandResult { id, result, error }| (id.to_string(), Body { result, error });
+                let results = results.into_iter().map(by_id).collect();
+                let json = Json::of(&Results { results }).unwrap_or_else(|_| Json::null());
                 self.acts.push_back(Act::Reply(conn, call, json));
             }
         }

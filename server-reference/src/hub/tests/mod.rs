@@ -1,6 +1,7 @@
 //! The hub opposite a log in memory, on a clock the tests move.
 
 mod connections;
+mod parts;
 mod rooms;
 mod sends;
 
@@ -23,6 +24,8 @@ struct Bench {
     closed: BTreeMap<ConnId, (u16, String)>,
     hooks: Vec<Hook>,
     published: Vec<(CallId, Result<Vec<Option<u64>>, wardline::protocol::frames::ErrorBody>)>,
+    media: Vec<(ConnId, bytes::Bytes)>,
+    pictures: Vec<(media::TapId, Arc<media::Picture>)>,
     /// Outputs to many, with how many.
     fan_outs: Vec<usize>,
     next: u64,
@@ -46,6 +49,8 @@ impl Bench {
             closed: BTreeMap::new(),
             hooks: Vec::new(),
             published: Vec::new(),
+            media: Vec::new(),
+            pictures: Vec::new(),
             fan_outs: Vec::new(),
             next: 0,
             wakes: None,
@@ -88,7 +93,8 @@ impl Bench {
                     },
                     Output::Hook(hook) => self.hooks.push(hook),
                     Output::Published(call, result) => self.published.push((call, result)),
-                    Output::Media(..) => {}
+                    Output::Media(conn, bytes) => self.media.push((conn, bytes)),
+                    Output::Picture(tap, picture) => self.pictures.push((tap, picture)),
                     Output::Timeout(at) => {
                         self.wakes = at;
                         break;

@@ -1,0 +1,474 @@
+//! The parts through the hub: presence, commands, alerts, media, limits, revocations end to end.
+
+use super::*;
+use bytes::Bytes;
+use wardline::{
+    model::{alert::Alert, ids::ItemId, presence::Status},
+    protocol::{
+        Code, Json, close,
+        frames::{self, CommandResult},
+        media::{Chunk, KIND_JPEG, LAST, chunks},
+    },
+};
+
+const SERVICE: &str = "1/site/service";
+
+impl Bench {
+    /// Sends an event on lane 1 under a fresh id; returns the id.
+    fn command(&mut self, conn: ConnId, n: u64, room: &str, event: &str, data: &str) -> ItemId {
+        let id = ItemId(u128::from(conn.0) << 64 | u128::from(n));
+        let base = if n == 1 { r#""base":0,"# } else { "" };
+        self.text(
+            conn,
+            &format!(
+                r#"{{"type":"send","lane":1,"n":{n},"id":"{id}",{base}"room":"{room}","event":"{event}","persist":true,"data":{data}}}"#
+            ),
+        );
+        id
+    }
+
+    fn answer(&mut self, conn: ConnId, room: &str, seq: u64, result: &str) {
+        self.text(
+            conn,
+            &format!(r#"{{"type":"answer","room":"{room}","seq":{seq},"result":{result}}}"#),
+        );
+    }
+
+    fn events(&mut self, conn: ConnId) -> Vec<frames::Event> {
+        let events = self.take(conn).into_iter().filter_map(|frame| match frame {
+            ServerFrame::Event(event) => Some(event),
+            _ => None,
+        });
+        events.collect()
+    }
+
+    fn presences(&mut self, conn: ConnId) -> Vec<frames::Presence> {
+        let told = self.take(conn).into_iter().filter_map(|frame| match frame {
+            ServerFrame::Presence(presence) => Some(presence),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    fn results(&mut self, conn: ConnId) -> Vec<CommandResult> {
+        let results = self.take(conn).into_iter().filter_map(|frame| match frame {
+            ServerFrame::Result(result) => Some(result),
+            _ => None,
+        });
+        results.collect()
+    }
+
+    fn refusals(&mut self, conn: ConnId) -> Vec<Code> {
+        let refused = self.take(conn).into_iter().filter_map(|frame| match frame {
+            ServerFrame::Refused(refused) => Some(refused.code),
+            _ => None,
+        });
+        refused.collect()
+    }
+
+    /// Another hub over the same log.
+    fn restart(&mut self) {
+        self.restart_with(HubConfig::default());
+    }
+
+    fn restart_with(&mut self, config: HubConfig) {
+        self.hub = Hub::new(config, 9);
+        self.written.clear();
+        self.closed.clear();
+    }
+
+    fn join_as(&mut self, conn: ConnId, room: &str, more: &str) {
+        self.text(conn, &format!(r#"{{"type":"join","id":1,"room":"{room}"{more}}}"#));
+    }
+}
+
+/// Past the time in which snapshots are partial.
+fn settled() -> Bench {
+    let mut bench = Bench::new();
+    let early = bench.welcome("9/early");
+    bench.join_as(early, "alerts/x", r#","watch":true"#);
+    bench.pass(Duration::from_secs(61));
+    bench.feed(Input::Closed(early, Some(1000)));
+    bench
+}
+
+#[test]
+fn p_p1_presence_through_the_hub() {
+    let mut bench = settled();
+    let watcher = bench.welcome("1/watcher");
+    let ann = bench.welcome("1/ann");
+    bench.join_as(watcher, "alerts/site", r#","watch":true"#);
+    let frames = bench.take(watcher);
+    let kinds: Vec<_> = frames.iter().map(ServerFrame::kind).collect();
+    assert_eq!(kinds, ["welcome", "joined", "live", "presence"]);
+    bench.pass(Duration::from_secs(2));
+    bench.join_as(ann, "alerts/site", r#","present":true,"meta":{"desk":4}"#);
+    let told = bench.presences(watcher);
+    assert_eq!(told[0].changes[0].meta, Some(Json::parse(r#"{"desk":4}"#).unwrap()));
+    bench.pass(Duration::from_secs(2));
+    bench.text(ann, r#"{"type":"status","status":"busy"}"#);
+    let changed = bench.presences(watcher);
+    assert_eq!(changed[0].changes[0].status, Some(Status::Busy));
+    assert_eq!(changed[0].version, told[0].version + 1);
+    bench.pass(Duration::from_secs(2));
+    // A join of a joined room is an update: nobody leaves.
+    bench.join_as(ann, "alerts/site", r#","present":true,"meta":{"desk":5}"#);
+    let update = bench.presences(watcher);
+    assert_eq!((update.len(), update[0].changes.len(), update[0].changes[0].gone), (1, 1, false));
+    bench.text(
+        watcher,
+        r#"{"type":"call","id":4,"method":"presence","params":{"room":"alerts/site"}}"#,
+    );
+    let frames = bench.take(watcher);
+    let [ServerFrame::Reply(reply)] = &frames[..] else { panic!("{frames:?}") };
+    assert_eq!(
+        reply.result.as_ref().unwrap().get(),
+        r#"{"presence":[{"user":"ann","status":"busy","meta":{"desk":5}}]}"#
+    );
+}
+
+#[test]
+fn p_p2_a_cut_is_graced_and_a_goodbye_is_not() {
+    let mut bench = settled();
+    let watcher = bench.welcome("1/watcher");
+    bench.join_as(watcher, "alerts/site", r#","watch":true"#);
+    let ann = bench.welcome("1/ann");
+    bench.join_as(ann, "alerts/site", r#","present":true"#);
+    bench.pass(Duration::from_secs(2));
+    bench.take(watcher);
+    bench.feed(Input::Closed(ann, Some(1006)));
+    bench.pass(Duration::from_secs(10));
+    let ann = bench.welcome("1/ann");
+    bench.join_as(ann, "alerts/site", r#","present":true"#);
+    bench.pass(Duration::from_secs(20));
+    assert_eq!(bench.presences(watcher), [], "back within the grace");
+    bench.feed(Input::Closed(ann, Some(1001)));
+    bench.pass(Duration::from_secs(14));
+    assert_eq!(bench.presences(watcher), []);
+    bench.pass(Duration::from_secs(2));
+    assert!(bench.presences(watcher)[0].changes[0].gone);
+    let ann = bench.welcome("1/ann");
+    bench.join_as(ann, "alerts/site", r#","present":true"#);
+    bench.pass(Duration::from_secs(2));
+    bench.take(watcher);
+    bench.feed(Input::Closed(ann, Some(1000)));
+    assert!(bench.presences(watcher)[0].changes[0].gone, "at once");
+}
+
+#[test]
+fn p_p3_after_a_start_a_whole_snapshot_follows_the_partial_one() {
+    let mut bench = Bench::new();
+    let watcher = bench.welcome("1/watcher");
+    bench.join_as(watcher, "alerts/site", r#","watch":true"#);
+    assert!(bench.presences(watcher)[0].partial);
+    bench.pass(Duration::from_secs(44));
+    assert_eq!(bench.presences(watcher), []);
+    bench.pass(Duration::from_secs(17));
+    let whole = bench.presences(watcher);
+    assert_eq!((whole.len(), whole[0].partial, whole[0].members.clone()), (1, false, Some(vec![])));
+}
+
+#[test]
+fn p_s8_a_service_answers_a_command_and_every_connection_of_the_sender_hears() {
+    let mut bench = Bench::new();
+    let site = bench.welcome(SERVICE);
+    bench.join(site, "video/commands");
+    assert_eq!(bench.kinds(site), ["welcome", "joined", "live"]);
+    let (ann, phone, bob) =
+        (bench.welcome("1/ann"), bench.welcome("1/ann"), bench.welcome("1/bob"));
+    let id = bench.command(ann, 1, "video/commands", "video:stream:start", r#"{"cameraId":"7"}"#);
+    assert!(bench.kinds(ann).contains(&"ok".to_owned()));
+    let fed = bench.events(site);
+    assert_eq!((fed.len(), fed[0].id, fed[0].from.as_str()), (1, Some(id), "ann"));
+    bench.take(phone);
+    bench.answer(site, "video/commands", fed[0].seq.unwrap(), r#"{"url":"x"}"#);
+    for conn in [ann, phone] {
+        let results = bench.results(conn);
+        assert_eq!((results.len(), results[0].id), (1, id));
+        assert_eq!(results[0].result.as_ref().unwrap().get(), r#"{"url":"x"}"#);
+    }
+    assert_eq!(bench.results(bob), []);
+    bench.text(
+        bob,
+        &format!(r#"{{"type":"call","id":1,"method":"results","params":{{"ids":["{id}"]}}}}"#),
+    );
+    bench.text(
+        ann,
+        &format!(r#"{{"type":"call","id":1,"method":"results","params":{{"ids":["{id}"]}}}}"#),
+    );
+    let reply = |bench: &mut Bench, conn| match &bench.take(conn)[..] {
+        [ServerFrame::Reply(reply)] => reply.result.as_ref().unwrap().get().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reply(&mut bench, bob), r#"{"results":{}}"#);
+    assert_eq!(
+        reply(&mut bench, ann),
+        format!(r#"{{"results":{{"{id}":{{"result":{{"url":"x"}}}}}}}}"#)
+    );
+}
+
+#[test]
+fn p_s8_commands_and_results_survive_a_restart_of_the_server() {
+    let mut bench = Bench::new();
+    let site = bench.welcome(SERVICE);
+    bench.join(site, "video/commands");
+    let ann = bench.welcome("1/ann");
+    let first = bench.command(ann, 1, "video/commands", "video:stream:start", "1");
+    let second = bench.command(ann, 2, "video/commands", "video:stream:stop", "2");
+    let fed = bench.events(site);
+    bench.answer(site, "video/commands", fed[0].seq.unwrap(), "\"done\"");
+    bench.restart();
+    bench.next = 50;
+    let ann = bench.welcome("1/ann");
+    bench.take(ann);
+    bench.text(ann, &format!(r#"{{"type":"call","id":1,"method":"results","params":{{"ids":["{first}","{second}"]}}}}"#));
+    let frames = bench.take(ann);
+    let [ServerFrame::Reply(reply)] = &frames[..] else { panic!("{frames:?}") };
+    assert_eq!(
+        reply.result.as_ref().unwrap().get(),
+        format!(r#"{{"results":{{"{first}":{{"result":"done"}}}}}}"#)
+    );
+    let site = bench.welcome(SERVICE);
+    bench.join(site, "video/commands");
+    let again = bench.events(site);
+    assert_eq!((again.len(), again[0].id), (1, Some(second)), "what was not answered comes again");
+    bench.answer(site, "video/commands", again[0].seq.unwrap(), "\"too\"");
+    assert_eq!(bench.results(ann)[0].id, second);
+}
+
+#[test]
+fn p_s8_who_may_do_what_with_commands() {
+    let mut bench = Bench::new();
+    let ann = bench.welcome("1/ann");
+    bench.command(ann, 1, "video/commands", "video:stream:start", "1");
+    assert_eq!(bench.refusals(ann), [Code::NO_HANDLER]);
+    bench.join(ann, "video/commands");
+    let frames = bench.take(ann);
+    assert!(matches!(&frames[..], [ServerFrame::Left(left)] if left.code == Some(Code::FORBIDDEN)));
+    let site = bench.welcome(SERVICE);
+    bench.join(site, "video/commands");
+    bench.command(ann, 2, "video/commands", "video:explode", "1");
+    assert_eq!(bench.refusals(ann), [Code::BAD_EVENT]);
+    for room in ["video/~answers", "system/~control", "alerts/~alerts"] {
+        bench.take(site);
+        bench.join(site, room);
+        let frames = bench.take(site);
+        assert!(matches!(&frames[..], [ServerFrame::Left(_)]), "{room}");
+    }
+    bench.answer(ann, "video/commands", 1, "1");
+    bench.command(ann, 3, "video/commands", "video:stream:start", "1");
+    let fed = bench.events(site);
+    assert_eq!(fed.len(), 1);
+    bench.text(site, r#"{"type":"leave","id":5,"room":"video/commands"}"#);
+    bench.answer(site, "video/commands", fed[0].seq.unwrap(), "1");
+    assert_eq!(bench.results(ann), [], "only members answer");
+}
+
+#[test]
+fn c7_alerts_are_created_acknowledged_and_resolved_end_to_end() {
+    let mut bench = Bench::new();
+    let (ann, bob) = (bench.welcome("1/ann"), bench.welcome("1/bob"));
+    bench.join_as(bob, "alerts/tenant:1", r#","filter":[{"severities":["high"]}]"#);
+    bench.take(bob);
+    let low = r#"{"type":"door","title":"Open","severity":"low"}"#;
+    let high = r#"{"type":"fire","title":"Smoke","severity":"high"}"#;
+    bench.command(ann, 1, "alerts/commands", "alert:create", low);
+    bench.command(ann, 2, "alerts/commands", "alert:create", high);
+    let results = bench.results(ann);
+    let raised: Alert = results[1].result.as_ref().unwrap().to().unwrap();
+    assert_eq!(raised.created_by, Some("ann".into()));
+    let act = format!(r#"{{"alertId":"{}"}}"#, raised.id);
+    bench.command(bob, 1, "alerts/commands", "alert:acknowledge", &act);
+    let frames = bench.take(bob);
+    let kinds: Vec<_> = frames.iter().map(ServerFrame::kind).collect();
+    assert_eq!(kinds, ["event", "ok", "event", "result"]);
+    bench.restart();
+    bench.next = 50;
+    let bob = bench.welcome("1/bob");
+    bench.command(bob, 1, "alerts/commands", "alert:acknowledge", &act);
+    bench.command(bob, 2, "alerts/commands", "alert:resolve", &act);
+    bench.command(bob, 3, "alerts/commands", "alert:resolve", r#"{"alertId":"none"}"#);
+    let codes: Vec<_> =
+        bench.results(bob).into_iter().map(|r| r.error.map(|error| error.code)).collect();
+    assert_eq!(codes, [Some(Code::CONFLICT), None, Some(Code::NOT_FOUND)]);
+    bench.join_as(bob, "alerts/tenant:1", r#","from":"first""#);
+    let names: Vec<_> = bench.events(bob).into_iter().map(|event| event.event).collect();
+    assert_eq!(names, ["alert:created", "alert:created", "alert:acknowledged", "alert:resolved"]);
+}
+
+#[test]
+fn c7_an_alert_goes_only_where_its_sender_may_send() {
+    let mut bench = Bench::new();
+    let ann = bench.welcome("1/ann");
+    let data = |room: &str| format!(r#"{{"type":"a","title":"x","room":"{room}"}}"#);
+    bench.command(ann, 1, "alerts/commands", "alert:create", &data("tenant:2"));
+    bench.command(ann, 2, "alerts/commands", "alert:create", &data("org:9"));
+    assert_eq!(bench.refusals(ann), [Code::FORBIDDEN, Code::FORBIDDEN]);
+    bench.command(ann, 3, "alerts/commands", "alert:create", &data("site:4"));
+    assert_eq!(bench.results(ann).len(), 1);
+}
+
+#[test]
+fn c7_an_alert_a_service_publishes_can_be_acknowledged() {
+    let mut bench = Bench::new();
+    let (site, ann) = (bench.welcome(SERVICE), bench.welcome("1/ann"));
+    let event = PublishEvent {
+        room: "alerts/tenant:1".parse().unwrap(),
+        event: "alert:created".into(),
+        id: ItemId(77),
+        key: None,
+        persist: true,
+        data: Json::parse(r#"{"id":"p-1","type":"door","title":"Open"}"#).unwrap(),
+    };
+    let publish =
+        Publish { tenant: "1".into(), events: vec![event.clone()], number: None, from: "".into() };
+    bench.feed(Input::Publish(CallId(1), publish.clone()));
+    assert!(matches!(&bench.published[..], [(CallId(1), Ok(numbers))] if *numbers == [Some(1)]));
+    bench.command(
+        site,
+        1,
+        "alerts/tenant:1",
+        "alert:created",
+        r#"{"id":"s-1","type":"door","title":"Open"}"#,
+    );
+    for (n, id) in [(1, "p-1"), (2, "s-1")] {
+        bench.command(
+            ann,
+            n,
+            "alerts/commands",
+            "alert:acknowledge",
+            &format!(r#"{{"alertId":"{id}"}}"#),
+        );
+    }
+    assert!(bench.results(ann).iter().all(|result| result.error.is_none()));
+    let hidden = PublishEvent { room: "alerts/~alerts".parse().unwrap(), id: ItemId(78), ..event };
+    bench.feed(Input::Publish(CallId(2), Publish { events: vec![hidden], ..publish }));
+    assert!(matches!(bench.published.last(), Some((CallId(2), Err(_)))));
+}
+
+#[test]
+fn p_s8_the_servers_own_code_handles_a_namespace() {
+    let mut config = HubConfig::default();
+    let spec = commands::Namespace::in_process(&["video:*"]);
+    config.parts.commands.namespaces.insert("video".into(), Arc::new(spec));
+    let mut bench = Bench::with(config);
+    let ann = bench.welcome("1/ann");
+    let id = bench.command(ann, 1, "video/commands", "video:stream:start", "1");
+    let commands = bench.hooks.iter().filter_map(|hook| match hook {
+        Hook::Command(tenant, room, entry) => Some((tenant.clone(), room.clone(), entry.seq)),
+        _ => None,
+    });
+    let handled: Vec<_> = commands.collect();
+    let [(tenant, room, seq)] = &handled[..] else { panic!("{handled:?}") };
+    bench.feed(Input::Answer(room.clone(), tenant.clone(), *seq, Ok(Json::null())));
+    assert_eq!(bench.results(ann)[0].id, id);
+}
+
+#[test]
+fn p_v_pictures_reach_the_viewers_and_the_taps() {
+    let mut bench = Bench::new();
+    let (camera, viewer) = (bench.welcome(SERVICE), bench.welcome("1/ann"));
+    let room = "video/camera:7";
+    bench.join(viewer, room);
+    bench.take(viewer);
+    bench.take(camera);
+    bench.text(camera, r#"{"type":"stream","stream":3,"room":"video/camera:7","codec":"jpeg","width":64,"height":48}"#);
+    let frames = bench.take(camera);
+    assert!(matches!(&frames[..], [ServerFrame::Demand(d)] if (d.stream, d.viewers) == (3, 1)));
+    let frames = bench.take(viewer);
+    let [ServerFrame::Stream(stream)] = &frames[..] else { panic!("{frames:?}") };
+    assert_eq!((stream.room.as_str(), stream.width), (room, 64));
+    bench.feed(Input::Tap(media::TapId(1), Tap::Open("1".into(), room.parse().unwrap())));
+    for seq in 1..=9 {
+        let picture = Bytes::from(vec![seq as u8; 20_000]);
+        for chunk in chunks(KIND_JPEG, true, 3, seq, 0, &picture) {
+            bench.feed(Input::Binary(camera, chunk.encode()));
+        }
+    }
+    let last = |bench: &Bench| -> Vec<u32> {
+        let all = bench.media.iter().map(|(conn, bytes)| (conn, Chunk::decode(bytes).unwrap()));
+        all.filter(|(conn, chunk)| **conn == viewer && chunk.has(LAST))
+            .map(|(_, c)| c.seq)
+            .collect()
+    };
+    assert_eq!(last(&bench), [1, 2]);
+    bench.text(viewer, &format!(r#"{{"type":"seen","stream":{},"seq":1}}"#, stream.stream));
+    assert_eq!(last(&bench), [1, 2, 9]);
+    let (tap, picture) = bench.pictures[0].clone();
+    bench.feed(Input::Tap(tap, Tap::Seen(picture)));
+    assert_eq!(bench.pictures.iter().map(|(_, p)| p.seq).collect::<Vec<_>>(), [1, 2, 9]);
+    let snapshot = bench.hub.snapshot(&"1".into(), &room.parse().unwrap()).unwrap();
+    assert_eq!(snapshot, vec![9; 20_000]);
+    bench.feed(Input::Closed(camera, None));
+    let frames = bench.take(viewer);
+    assert!(matches!(&frames[..], [ServerFrame::Stream(end)] if end.codec.is_empty()));
+    bench.feed(Input::Binary(viewer, Bytes::from_static(&[1; 5])));
+    assert_eq!(bench.closed[&viewer].0, close::BAD_FRAME);
+}
+
+#[test]
+fn v6_a_sender_past_its_rate_is_held_not_lost() {
+    let mut config = HubConfig::default();
+    config.parts.buckets = buckets::Config::default();
+    let mut bench = Bench::with(config);
+    let ann = bench.welcome("1/ann");
+    for n in 1..=110 {
+        bench.send(ann, n, "alerts/tenant:1");
+    }
+    let frames = bench.take(ann);
+    let oks = frames.iter().filter(|frame| matches!(frame, ServerFrame::Accepted(_))).count();
+    let Some(ServerFrame::Hold(hold)) = frames.last() else { panic!() };
+    assert_eq!(
+        (oks, hold.accepted, hold.code.clone(), hold.after),
+        (100, 100, Code::RATE, Some(600))
+    );
+    bench.pass(Duration::from_millis(600));
+    bench.text(ann, r#"{"type":"send","lane":1,"n":101,"id":"00000000000000000000000000000101","base":100,"room":"alerts/tenant:1","event":"e","persist":true,"data":1}"#);
+    assert_eq!(bench.kinds(ann), ["ok"]);
+    let site = bench.welcome(SERVICE);
+    for n in 1..=500 {
+        bench.send(site, n, "alerts/tenant:1");
+    }
+    assert!(!bench.kinds(site).contains(&"hold".to_owned()));
+}
+
+#[test]
+fn p_c6a_a_revocation_cuts_now_and_after_a_restart() {
+    let mut bench = settled();
+    let watcher = bench.welcome("1/watcher");
+    bench.join_as(watcher, "alerts/site", r#","watch":true"#);
+    let (ann, bob) = (bench.welcome("1/ann"), bench.welcome("1/bob"));
+    bench.join_as(ann, "alerts/site", r#","present":true"#);
+    bench.pass(Duration::from_secs(2));
+    bench.take(watcher);
+    let cut = Revocation {
+        tenant: "1".into(),
+        user: Some("ann".into()),
+        token_id: None,
+        not_before: START,
+    };
+    bench.feed(Input::Revoke(cut));
+    assert_eq!(bench.closed[&ann].0, close::TOKEN_REVOKED);
+    assert!(!bench.closed.contains_key(&bob));
+    assert!(bench.presences(watcher)[0].changes[0].gone, "it leaves presence at once");
+    let again = bench.welcome("1/ann");
+    assert_eq!(bench.closed[&again].0, close::TOKEN_REVOKED);
+    bench.restart();
+    let again = bench.welcome("1/ann");
+    assert_eq!(bench.closed[&again].0, close::TOKEN_REVOKED);
+    let bob = bench.welcome("1/bob");
+    assert_eq!(bench.kinds(bob), ["welcome"]);
+}
+
+#[test]
+fn p_c6a_nobody_is_welcomed_before_the_revocations_are_read() {
+    let mut bench = Bench::new();
+    bench.held = Some(VecDeque::new());
+    let ann = bench.welcome("1/ann");
+    let asked = bench.held.as_ref().unwrap();
+    assert!(
+        matches!(asked.iter().collect::<Vec<_>>()[..], [Request::Read(_, key, 0)] if key.room.as_str() == revocations::ROOM)
+    );
+    bench.release();
+    assert_eq!(bench.kinds(ann), ["welcome"]);
+}
