@@ -202,3 +202,26 @@ impl Storage for MemoryStorage {
         results
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::suite::{Shelf, storage_suite};
+
+    struct Shared(MemoryStorage);
+
+    impl Shelf for Shared {
+        type Storage = MemoryStorage;
+        const DURABLE: bool = false;
+
+        fn open(&self) -> MemoryStorage {
+            self.0.clone()
+        }
+
+        async fn fail_next(&self, storage: &mut MemoryStorage) {
+            storage.inject(StoreError::Io("planted".into()));
+        }
+    }
+
+    storage_suite!(Shared(MemoryStorage::default()));
+}

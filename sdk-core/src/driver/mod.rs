@@ -11,6 +11,8 @@ pub mod message;
 pub mod platform;
 pub mod queue;
 #[cfg(test)]
+pub(crate) mod suite;
+#[cfg(test)]
 mod tests;
 
 pub use memory::MemoryStorage;

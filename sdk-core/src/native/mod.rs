@@ -1,6 +1,7 @@
 //! The client on tokio: WebSocket over TLS, and an outbox in SQLite.
 
 mod platform;
+mod schema;
 mod socket;
 mod sqlite;
 
