@@ -3,7 +3,7 @@
 use super::{Client, Error, Result};
 use crate::{
     driver::{Platform, Storage, drive, link},
-    machine::Config,
+    machine::{Config, Machine},
     protocol::{Code, Token, frames::ClientInfo},
 };
 use std::future::Future;
@@ -89,8 +89,7 @@ impl Options {
             max_calls: 1000,
             seed: (seed >> 64) as u64 ^ seed as u64,
         };
-        let _ = config;
-        let machine = crate::driver::Idle;
+        let machine = Machine::new(config);
         let (link, messages, state) = link(random);
         let client = Client::over(link, self.namespace);
         if self.auto_connect {

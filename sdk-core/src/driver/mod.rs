@@ -20,8 +20,8 @@ pub use message::{Identity, Link, Message, Messages, State, link};
 pub use platform::{Batch, Platform, Socket, SocketEvent, Storage};
 
 use crate::machine::{
-    BatchId, CallId, Close, Command, DialError, Generation, Input, Instant, Now, Output, Owner,
-    StoreOp,
+    BatchId, CallId, Close, Command, DialError, Generation, Input, Instant, Machine, Now, Output,
+    Owner, StoreOp,
 };
 use board::Board;
 use futures_channel::mpsc;
@@ -47,17 +47,16 @@ pub trait Engine {
     /// Takes one input.
     fn handle_input(&mut self, input: Input, now: Now);
     /// Gives the next output; [`Output::Timeout`] ends a turn.
-    fn poll_output(&mut self) -> Output;
+    fn poll_output(&mut self, now: Now) -> Output;
 }
 
-/// Stands where the machine will: wants nothing, for ever.
-pub struct Idle;
+impl Engine for Machine {
+    fn handle_input(&mut self, input: Input, now: Now) {
+        Self::handle_input(self, input, now);
+    }
 
-impl Engine for Idle {
-    fn handle_input(&mut self, _: Input, _: Now) {}
-
-    fn poll_output(&mut self) -> Output {
-        Output::Timeout(None)
+    fn poll_output(&mut self, now: Now) -> Output {
+        Self::poll_output(self, now)
     }
 }
 
@@ -98,8 +97,9 @@ async fn turn<P: Platform>(
     pin_mut!(dial, token, sleep, closing);
     loop {
         // Drain.
+        let now = platform.now();
         let wanted = loop {
-            match engine.poll_output() {
+            match engine.poll_output(now) {
                 Output::Timeout(at) => break at,
                 Output::Dial(generation, url) => {
                     dial.set(async move { (generation, platform.dial(url).await) }.fuse());
