@@ -32,6 +32,8 @@ mod notifications;
 mod presence;
 mod room;
 mod send;
+#[cfg(test)]
+mod tests;
 mod video;
 
 pub use crate::{

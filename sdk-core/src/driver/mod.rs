@@ -5,6 +5,8 @@
 //! nothing; whatever it could decide belongs into the machine.
 
 mod board;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod media;
 pub mod memory;
 pub mod message;
