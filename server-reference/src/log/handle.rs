@@ -8,6 +8,7 @@ use super::{
     },
 };
 use std::{
+    collections::VecDeque,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -26,6 +27,10 @@ const QUEUE_BYTES: usize = 64 << 20;
 const TURN: usize = 4096;
 /// Bytes of one turn.
 const TURN_BYTES: usize = 8 << 20;
+/// Pages read in one turn: what a step waits for at most.
+const PAGES: usize = 32;
+/// Bytes a request that carries no entry counts for.
+const PAGE_WEIGHT: usize = 128;
 /// Time between two looks for what is past its time.
 const TICK: Duration = Duration::from_secs(1);
 /// Slices of retention between two turns.
@@ -126,6 +131,8 @@ pub struct Log {
 #[must_use = "a log answers once it is started"]
 pub struct Opened {
     jobs: Receiver<Asked>,
+    /// Pages asked for; steps go before them. Bounded with all that waits.
+    pages: VecDeque<Asked>,
     backend: Backend,
     shared: Arc<Shared>,
 }
@@ -174,7 +181,7 @@ impl Log {
             shared: shared.clone(),
             thread: Mutex::new(None),
         };
-        Ok((log, Opened { jobs, backend, shared }))
+        Ok((log, Opened { jobs, pages: VecDeque::new(), backend, shared }))
     }
 
     /// Starts the log's thread.
@@ -232,12 +239,13 @@ impl Log {
     }
 
     /// Does what waits, tells the replies, and closes the log. Later requests are unavailable.
-    /// Not to be called from the sink.
     pub fn close(&self) {
         // The thread ends once it has taken all that was sent.
         drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Whoever lets go of the log last may be the sink; the thread then ends by itself.
         if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
             && thread.join().is_err()
         {
             tracing::error!("the log's thread ended by a panic");
@@ -259,25 +267,35 @@ impl Opened {
             if now >= next_tick && !self.tick() {
                 next_tick = now + TICK;
             }
-            match self.jobs.recv_timeout(next_tick.saturating_duration_since(now)) {
-                Ok(first) => self.turn(first, sink),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            let idle = next_tick.saturating_duration_since(now);
+            let wait = if self.pages.is_empty() { idle } else { Duration::ZERO };
+            match self.jobs.recv_timeout(wait) {
+                Ok(first) => self.turn(Some(first), sink),
+                Err(RecvTimeoutError::Disconnected) if self.pages.is_empty() => return,
+                Err(_) if !self.pages.is_empty() => self.turn(None, sink),
+                Err(_) => {}
             }
         }
     }
 
     /// Takes all that waits, up to the bounds of a turn.
-    fn turn(&mut self, first: Asked, sink: &Sink) {
-        let mut bytes = weight(&first.1);
-        let mut asked = vec![first];
-        while asked.len() < TURN
-            && bytes < TURN_BYTES
-            && let Ok(next) = self.jobs.try_recv()
-        {
-            bytes += weight(&next.1);
-            asked.push(next);
+    fn turn(&mut self, first: Option<Asked>, sink: &Sink) {
+        let mut bytes = 0;
+        let mut asked = Vec::new();
+        let mut next = first;
+        while let Some(job) = next {
+            if matches!(job.1, Request::Read(..) | Request::Keys(..)) {
+                self.pages.push_back(job);
+            } else {
+                bytes += weight(&job.1);
+                asked.push(job);
+            }
+            let full = asked.len() >= TURN || bytes >= TURN_BYTES;
+            next = if full { None } else { self.jobs.try_recv().ok() };
         }
+        let pages = self.pages.len().min(PAGES);
+        asked.extend(self.pages.drain(..pages));
+        bytes += pages * PAGE_WEIGHT;
         let count = asked.len();
         let began = Instant::now();
         let now = unix_millis();
@@ -357,12 +375,12 @@ fn unavailable(request: &Request) -> Reply {
 fn weight(request: &Request) -> usize {
     let entries = match request {
         Request::Step(_, super::Step { intent: super::Intent::Append(entries), .. }) => entries,
-        _ => return 128,
+        _ => return PAGE_WEIGHT,
     };
     let of = |entry: &super::NewEntry| {
         entry.data.get().len() + entry.key.as_ref().map_or(0, |key| key.len()) + 128
     };
-    entries.iter().map(of).sum::<usize>() + 128
+    entries.iter().map(of).sum::<usize>() + PAGE_WEIGHT
 }
 
 fn unix_millis() -> u64 {
@@ -437,6 +455,24 @@ mod tests {
         log.start(opened, sink).unwrap();
         log.close();
         assert_eq!(told.try_iter().count(), 2 * QUEUE);
+    }
+
+    #[test]
+    fn many_pages_are_all_read_and_closing_waits_for_them() {
+        let (log, opened) = Log::open(Options::new(Level::Memory, 1)).unwrap();
+        let page = |ticket| Request::Read(Ticket(ticket), room("a"), 0);
+        assert_eq!(log.submit(3, (0..100).map(page).collect()), []);
+        assert_eq!(steps(&log, 0, 1, 1), []);
+        let (sink, told) = collecting();
+        log.start(opened, sink).unwrap();
+        log.close();
+        let told: Vec<_> = told.try_iter().collect();
+        assert_eq!(told.len(), 102);
+        assert!(matches!(told[0], (None, Reply::Entry(..))), "a step goes before pages");
+        let full = told.iter().filter(
+            |(_, reply)| matches!(reply, Reply::Page(_, Ok((entries, _))) if entries.len() == 1),
+        );
+        assert_eq!(full.count(), 100);
     }
 
     #[test]
