@@ -25,12 +25,6 @@ pub struct HubConfig {
     pub limits: Limits,
     /// The namespaces there are. Rooms of any other do not exist.
     pub namespaces: BTreeMap<String, Namespace>,
-    /// Connections a user may have open; none: any number (V6).
-    pub connections_per_user: Option<usize>,
-    /// Connections a tenant may have open; none: any number (V6).
-    pub connections_per_tenant: Option<usize>,
-    /// What a connection over a limit is told to wait (P-C7). Default: 10 s.
-    pub limit_after: Duration,
     /// Features announced in `welcome` (P-F5).
     pub features: Vec<String>,
     /// How often the head of each active room is proved (P-K2); none: never. Default: 30 s.
@@ -56,9 +50,6 @@ impl Default for HubConfig {
                 .map(|name| (name.to_owned(), Namespace::default()))
                 .into_iter()
                 .collect(),
-            connections_per_user: None,
-            connections_per_tenant: None,
-            limit_after: Duration::from_secs(10),
             features: Vec::new(),
             prove_every: Some(Duration::from_secs(30)),
             calls: 32,

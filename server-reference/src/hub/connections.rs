@@ -1,12 +1,13 @@
 //! Connections: what each state owns, and who is connected.
 
+use super::numbers::NumberMap;
 use super::{
     AuthError, ConnId, Hook, Hub, Input, Opened, Output, Principal, To,
     rooms::{Answer, Members, RoomId},
     sends::Lane,
     timers::Timer,
 };
-use crate::log::{ProducerKey, Ticket};
+use crate::log::{ProducerKey, RoomKey, Ticket};
 use bytes::Bytes;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 use wardline::{
-    model::ids::{TenantId, UserId},
+    model::ids::TenantId,
     protocol::{
         ServerFrame, Token, close,
         frames::Hello,
@@ -101,6 +102,8 @@ pub(super) struct Session {
     pub(super) auth: Option<Option<Token>>,
     /// The next ping.
     pub(super) ping: Instant,
+    /// Rooms whose membership was lost and did not begin again: presence in them goes on (P-R6).
+    pub(super) lost: Vec<RoomKey>,
     /// Types this version does not know (P-F2).
     pub(super) unknown: u64,
 }
@@ -112,20 +115,13 @@ impl Session {
     }
 }
 
-/// Connections a tenant has.
-#[derive(Debug, Default)]
-struct Census {
-    connections: usize,
-    users: BTreeMap<UserId, usize>,
-}
-
 /// The connections.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
-    by_id: HashMap<ConnId, Connection>,
+    by_id: NumberMap<ConnId, Connection>,
     /// The newest connection of each outbox.
     pub(super) by_producer: HashMap<ProducerKey, ConnId>,
-    tenants: BTreeMap<TenantId, Census>,
+    tenants: BTreeMap<TenantId, usize>,
     ready: usize,
 }
 
@@ -166,35 +162,22 @@ impl Connections {
 
     /// Connections by tenant.
     pub(super) fn by_tenant(&self) -> BTreeMap<TenantId, usize> {
-        self.tenants.iter().map(|(tenant, census)| (tenant.clone(), census.connections)).collect()
+        self.tenants.clone()
     }
 
-    /// Connections a tenant and its user have.
-    pub(super) fn census(&self, principal: &Principal) -> (usize, usize) {
-        let Some(census) = self.tenants.get(&principal.tenant) else { return (0, 0) };
-        (census.connections, census.users.get(&principal.user).copied().unwrap_or_default())
-    }
-
-    /// Counts a welcomed connection.
+    /// Counts a connection whose token is good.
     pub(super) fn count(&mut self, principal: &Principal) {
         self.ready += 1;
-        let census = self.tenants.entry(principal.tenant.clone()).or_default();
-        census.connections += 1;
-        *census.users.entry(principal.user.clone()).or_default() += 1;
+        *self.tenants.entry(principal.tenant.clone()).or_default() += 1;
     }
 
     fn uncount(&mut self, principal: &Principal) {
         self.ready -= 1;
-        let Some(census) = self.tenants.get_mut(&principal.tenant) else { return };
-        census.connections -= 1;
-        if let Some(user) = census.users.get_mut(&principal.user) {
-            *user -= 1;
-            if *user == 0 {
-                census.users.remove(&principal.user);
+        if let Some(connections) = self.tenants.get_mut(&principal.tenant) {
+            *connections -= 1;
+            if *connections == 0 {
+                self.tenants.remove(&principal.tenant);
             }
-        }
-        if census.connections == 0 {
-            self.tenants.remove(&principal.tenant);
         }
     }
 }
@@ -306,6 +289,11 @@ impl Hub {
         self.close(conn, code, reason);
     }
 
+    fn uncount(&mut self, principal: &Principal) {
+        self.connections.uncount(principal);
+        self.parts.disconnect(principal);
+    }
+
     /// A connection ended: nothing of it stays.
     fn forget(&mut self, conn: ConnId, code: u16) {
         // Before the memberships end: presence looks at how the connection did.
@@ -316,7 +304,7 @@ impl Hub {
         self.stalled.remove(&conn);
         let principal = match connection.state {
             State::Ready(session) => {
-                self.connections.uncount(&session.principal);
+                self.uncount(&session.principal);
                 if self.connections.by_producer.get(&session.producer) == Some(&conn) {
                     self.connections.by_producer.remove(&session.producer);
                 }
@@ -331,7 +319,7 @@ impl Hub {
                 if self.connections.by_producer.get(&producer) == Some(&conn) {
                     self.connections.by_producer.remove(&producer);
                 }
-                self.connections.uncount(&principal);
+                self.uncount(&principal);
                 Some(principal)
             }
             State::Awaiting { .. } | State::Verifying(_) => None,

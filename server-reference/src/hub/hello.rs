@@ -128,13 +128,9 @@ impl Hub {
         if let Some(older) = self.connections.by_producer.get(&producer).copied() {
             self.close(older, close::REPLACED, "a newer connection took over");
         }
-        let (tenant, user) = self.connections.census(&principal);
-        let most = |limit: Option<usize>, now: usize| limit.is_some_and(|limit| now >= limit);
-        if most(self.config.connections_per_tenant, tenant)
-            || most(self.config.connections_per_user, user)
-        {
-            let after = self.config.limit_after;
-            self.close_after(conn, close::CONNECTION_LIMIT, after, "too many connections");
+        if let Err(refusal) = self.parts.connect(&principal, self.now) {
+            let (code, reason) = refusal.close();
+            self.close(conn, code, &reason);
             return;
         }
         self.connections.count(&principal);
@@ -217,6 +213,7 @@ impl Hub {
             hidden: hello.hidden,
             auth: None,
             ping: self.now.mono + self.config.ping,
+            lost: Vec::new(),
             unknown: 0,
         };
         if let Some(connection) = self.connections.get_mut(conn) {

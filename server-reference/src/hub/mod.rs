@@ -27,6 +27,7 @@ pub mod io;
 pub mod ledger;
 mod liveness;
 pub mod media;
+mod numbers;
 pub mod parts;
 pub mod permissions;
 pub mod presence;
@@ -47,11 +48,12 @@ pub use stats::Stats;
 use crate::log::{Reply, Request, RoomKey, Ticket};
 use connections::Connections;
 use liveness::Draining;
+use numbers::NumberMap;
 use parts::Parts;
 use publish::Publishes;
 use rooms::{RoomId, Rooms};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     mem,
     sync::Arc,
 };
@@ -70,7 +72,7 @@ pub struct Hub {
     connections: Connections,
     rooms: Rooms,
     timers: Timers,
-    waiting: HashMap<Ticket, Waiting>,
+    waiting: NumberMap<Ticket, Waiting>,
     next_ticket: u64,
     publishes: Publishes,
     drain: Option<Draining>,
@@ -124,7 +126,7 @@ impl Hub {
             connections: Connections::default(),
             rooms: Rooms::default(),
             timers: Timers::default(),
-            waiting: HashMap::new(),
+            waiting: NumberMap::default(),
             next_ticket: 0,
             publishes: Publishes::default(),
             drain: None,

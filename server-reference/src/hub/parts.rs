@@ -15,7 +15,7 @@
 
 use super::{
     alerts::{self, Alerts},
-    buckets::{self, Buckets, Limited},
+    buckets::{self, Buckets, Limited, Refusal},
     commands::{self, Admission, Commands},
     fold::Tickets,
     io::{ConnId, Hook, Output, Principal, Revocation, To},
@@ -169,6 +169,19 @@ impl Parts {
                 self.users.remove(&owner);
             }
         }
+    }
+
+    /// Counts a connection in (V6).
+    ///
+    /// # Errors
+    /// [`Refusal`] with the close code; nothing was counted.
+    pub fn connect(&mut self, who: &Principal, now: Now) -> Result<(), Refusal> {
+        self.buckets.connect(who, now)
+    }
+
+    /// Counts a connection out that [`Parts::connect`] let in.
+    pub fn disconnect(&mut self, who: &Principal) {
+        self.buckets.disconnect(who);
     }
 
     /// Spends a point of the buckets that count a message (V6).

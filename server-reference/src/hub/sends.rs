@@ -164,6 +164,8 @@ impl Hub {
         if !state.takes(n, base) {
             return None;
         }
+        // What the client is told of `accepted` is never below what it says itself.
+        state.accepted = state.accepted.max(base.unwrap_or_default());
         let wait = if state.in_flight >= MOST_IN_FLIGHT {
             Some(Duration::from_secs(1))
         } else {
@@ -330,7 +332,9 @@ impl Hub {
 
     /// `cast` (P-R8): no answer, whatever becomes of it.
     pub(super) fn handle_cast(&mut self, conn: ConnId, cast: Cast) {
-        if self.limit_send(conn, &cast.room).is_some() {
+        if self.commands_room(conn, &cast.room).is_some()
+            || self.limit_send(conn, &cast.room).is_some()
+        {
             return;
         }
         let Some(session) = self.session(conn) else { return };

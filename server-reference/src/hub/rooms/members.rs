@@ -503,15 +503,14 @@ impl Hub {
         match answer.what {
             What::Refused(left) => self.write(conn, &left.into()),
             What::Leave(leave) => {
-                if let Some(room) = self.joined_room(conn, &leave.room) {
-                    self.detach(conn, room);
-                } else if let Some(key) = self.commands_room(conn, &leave.room) {
-                    self.parts.leave_commands(conn, &key, self.now);
-                }
+                self.leave_room(conn, &leave.room);
                 let left = Left { id: Some(answer.id), room: leave.room, code: None, after: None };
                 self.write(conn, &left.into());
             }
-            What::Commands(key) => self.parts.join_commands(conn, &key, answer.id, self.now),
+            What::Commands(key) => {
+                self.parts.join_commands(conn, &key, answer.id, self.now);
+                self.hook(Hook::Joined(conn, key.room));
+            }
             What::Join(_) => {}
         }
     }
@@ -539,8 +538,8 @@ impl Hub {
             Resume::Full => START,
             Resume::Lost(extent) => {
                 let Extent { first, head } = extent;
+                self.keep_lost(conn, key);
                 self.write(conn, &Lost { id: Some(id), room: address, first, head }.into());
-                self.parts.left(conn, &key, self.now);
                 return;
             }
         };
@@ -559,6 +558,7 @@ impl Hub {
         let member = Member { view, stage, credit: Credit::default(), told: position.seq };
         if let Some(session) = self.session_mut(conn) {
             session.members.insert(spec.room, member);
+            session.lost.retain(|lost| *lost != key);
         }
         let joined = Joined { id, room: address, cursor: position, head, mode, full };
         self.write(conn, &joined.into());
@@ -568,6 +568,37 @@ impl Hub {
         }
         self.hook(Hook::Joined(conn, spec.address));
         self.enqueue(conn, spec.room);
+    }
+
+    /// Presence in a room goes on while the client finds out where to join it again: losing a
+    /// cursor is no reason for the others to see a user go and come.
+    fn keep_lost(&mut self, conn: ConnId, key: RoomKey) {
+        let most = self.config.limits.rooms;
+        let Some(session) = self.session_mut(conn) else { return };
+        if session.lost.len() >= most {
+            self.parts.left(conn, &key, self.now);
+        } else if !session.lost.contains(&key) {
+            session.lost.push(key);
+        }
+    }
+
+    /// Ends what a connection has of a room, a membership or what stayed of one.
+    fn leave_room(&mut self, conn: ConnId, room: &str) {
+        if let Some(room) = self.joined_room(conn, room) {
+            self.detach(conn, room);
+        } else if let Some(key) = self.commands_room(conn, room) {
+            self.parts.leave_commands(conn, &key, self.now);
+            self.hook(Hook::Left(conn, key.room));
+        } else if let Ok(address) = room.parse::<Address>()
+            && let Some(session) = self.session_mut(conn)
+        {
+            let key = room_key(&session.principal.tenant, &address);
+            let before = session.lost.len();
+            session.lost.retain(|lost| *lost != key);
+            if session.lost.len() < before {
+                self.parts.left(conn, &key, self.now);
+            }
+        }
     }
 
     fn unpin(&mut self, id: RoomId) {
@@ -667,8 +698,10 @@ impl Hub {
 
     /// A member cannot go on from where it is (P-R6).
     pub(super) fn lose(&mut self, conn: ConnId, id: RoomId, extent: Extent) {
-        let Some(room) = self.rooms.room(id).map(|room| room.key.room.to_string()) else { return };
-        self.detach(conn, id);
+        let Some(key) = self.rooms.room(id).map(|room| room.key.clone()) else { return };
+        let room = key.room.to_string();
+        self.drop_member(conn, id);
+        self.keep_lost(conn, key);
         let Extent { first, head } = extent;
         self.write(conn, &Lost { id: None, room, first, head }.into());
     }
@@ -696,6 +729,14 @@ impl Hub {
         for (id, code) in refused {
             self.take_away(conn, id, code);
         }
+        let Some(session) = self.connections.session_mut(conn) else { return };
+        let (config, principal) = (&self.config, &session.principal);
+        let refused =
+            |key: &mut RoomKey| authorize(config, principal, &key.room, Action::Join).is_err();
+        let refused: Vec<_> = session.lost.extract_if(.., refused).collect();
+        for key in refused {
+            self.parts.left(conn, &key, self.now);
+        }
     }
 
     /// Ends whatever a connection has and waits for in rooms.
@@ -705,10 +746,15 @@ impl Hub {
         let answers = mem::take(&mut session.answers);
         session.joins = 0;
         for id in rooms {
-            self.detach(conn, id);
+            self.drop_member(conn, id);
         }
         for answer in answers {
             if let What::Join(spec) = answer.what {
+                if spec.parked
+                    && let Some(room) = self.rooms.room_mut(spec.room)
+                {
+                    room.waiting.retain(|(waiting, _)| *waiting != conn);
+                }
                 self.unpin(spec.room);
             }
         }

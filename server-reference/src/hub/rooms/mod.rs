@@ -23,7 +23,7 @@ pub(super) use members::{Answer, Members};
 use tail::Tail;
 use views::View;
 
-use super::ConnId;
+use super::{ConnId, numbers::NumberMap};
 use crate::log::{Entry, RoomKey, Ticket};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -142,7 +142,7 @@ impl Room {
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
     by_key: HashMap<RoomKey, RoomId>,
-    by_id: HashMap<RoomId, Room>,
+    by_id: NumberMap<RoomId, Room>,
     next: u64,
 }
 

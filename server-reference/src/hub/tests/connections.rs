@@ -202,14 +202,13 @@ fn p_c6_a_new_token_in_place_is_followed_by_a_look_at_every_membership() {
 
 #[test]
 fn v6_users_and_tenants_have_their_most_connections() {
-    let mut bench = Bench::with(HubConfig {
-        connections_per_user: Some(1),
-        connections_per_tenant: Some(2),
-        ..HubConfig::default()
-    });
+    let mut config = HubConfig::default();
+    config.parts.buckets.user_connections = 1;
+    config.parts.buckets.tenant_connections = 2;
+    let mut bench = Bench::with(config);
     let first = bench.welcome("1/ann");
     let second = bench.welcome("1/ann");
-    assert_eq!(bench.closed[&second], (4301, "after=10000 too many connections".into()));
+    assert_eq!(bench.closed[&second].0, close::CONNECTION_LIMIT);
     bench.welcome("1/bob");
     let fourth = bench.welcome("1/cat");
     assert_eq!(bench.closed[&fourth].0, close::CONNECTION_LIMIT);
@@ -218,6 +217,16 @@ fn v6_users_and_tenants_have_their_most_connections() {
     assert!(!bench.closed.contains_key(&fifth));
     bench.welcome("2/ann");
     assert_eq!(bench.hub.connections(), 3);
+}
+
+#[test]
+fn v6_reconnecting_too_often_is_told_when_to_come_back() {
+    let mut config = HubConfig::default();
+    config.parts.buckets.connects = Some(buckets::Rate::new(2, Duration::from_secs(10)));
+    let mut bench = Bench::with(config);
+    let conns: Vec<_> = (0..3).map(|_| bench.welcome("1/ann")).collect();
+    let (code, reason) = &bench.closed[&conns[2]];
+    assert_eq!((*code, close::after_ms(reason)), (close::RATE_LIMITED, Some(5000)));
 }
 
 #[test]

@@ -23,7 +23,7 @@ struct Bench {
     written: BTreeMap<ConnId, Vec<String>>,
     closed: BTreeMap<ConnId, (u16, String)>,
     hooks: Vec<Hook>,
-    published: Vec<(CallId, Result<Vec<Option<u64>>, wardline::protocol::frames::ErrorBody>)>,
+    published: Vec<(CallId, Published)>,
     media: Vec<(ConnId, bytes::Bytes)>,
     pictures: Vec<(media::TapId, Arc<media::Picture>)>,
     /// Outputs to many, with how many.
@@ -31,6 +31,8 @@ struct Bench {
     next: u64,
     wakes: Option<Instant>,
 }
+
+type Published = Result<Vec<Option<u64>>, wardline::protocol::frames::ErrorBody>;
 
 const START: u64 = 1_700_000_000_000;
 

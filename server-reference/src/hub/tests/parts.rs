@@ -472,3 +472,51 @@ fn p_c6a_nobody_is_welcomed_before_the_revocations_are_read() {
     bench.release();
     assert_eq!(bench.kinds(ann), ["welcome"]);
 }
+
+#[test]
+fn p_p_a_rejoin_a_lost_cursor_and_a_reconnect_do_not_flap() {
+    let mut bench = Bench::new();
+    let (ann, bob) = (bench.welcome("1/ann"), bench.welcome("1/bob"));
+    let join = |rest: &str| format!(r#"{{"type":"join","id":1,"room":"alerts/a"{rest}}}"#);
+    let changes = |bench: &mut Bench| -> Vec<_> {
+        bench
+            .take(ann)
+            .into_iter()
+            .filter_map(|frame| match frame {
+                ServerFrame::Presence(presence) => Some(presence.changes),
+                _ => None,
+            })
+            .flatten()
+            .collect()
+    };
+    bench.text(ann, &join(r#","watch":true"#));
+    bench.text(bob, &join(r#","present":true"#));
+    bench.pass(Duration::from_secs(2));
+    changes(&mut bench);
+    bench.text(bob, &join(r#","present":true"#));
+    bench.take(bob);
+    bench.text(bob, &join(r#","present":true,"cursor":{"seq":9,"mark":"0000000000000009"}"#));
+    assert!(bench.kinds(bob).contains(&"lost".to_owned()));
+    bench.pass(Duration::from_secs(20));
+    bench.text(bob, &join(r#","present":true"#));
+    bench.feed(Input::Closed(bob, Some(1001)));
+    let again = bench.welcome("1/bob");
+    bench.text(again, &join(r#","present":true"#));
+    bench.pass(Duration::from_secs(20));
+    assert_eq!(changes(&mut bench), []);
+    // Lost, and then left: gone at once.
+    bench.text(again, &join(r#","present":true,"cursor":{"seq":9,"mark":"0000000000000009"}"#));
+    bench.text(again, r#"{"type":"leave","id":2,"room":"alerts/a"}"#);
+    bench.pass(Duration::from_secs(2));
+    assert!(changes(&mut bench)[0].gone);
+}
+
+#[test]
+fn p_r8_nothing_is_cast_into_commands() {
+    let mut bench = Bench::new();
+    let service = bench.welcome("1/svc/service");
+    bench.join(service, "video/commands");
+    bench.take(service);
+    bench.text(service, r#"{"type":"cast","room":"video/commands","event":"e","data":1}"#);
+    assert!(bench.take(service).is_empty());
+}
