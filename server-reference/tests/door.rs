@@ -158,6 +158,7 @@ fn frames_that_break_rfc_6455_are_closed_by_its_codes() {
     assert_eq!(raw(&[0x81, 0x01, b'x']), 1002, "not masked");
     assert_eq!(raw(&[0xc1, 0x81, 0, 0, 0, 0, b'x']), 1002, "reserved bit");
     assert_eq!(raw(&[0x81, 0x81, 0, 0, 0, 0, 0xff]), 1007, "not UTF-8");
+    assert_eq!(raw(&[0x82, 0x81, 0, 0, 0, 0, 0xff]), 4200, "no media chunk");
     // A terabyte is announced; nothing is waited for or allocated.
     assert_eq!(raw(&[0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 1009);
 }

@@ -14,17 +14,22 @@ mod frame;
 mod log_port;
 mod shard;
 mod socket;
+mod tap;
 
 pub(crate) use accept::listen;
 pub(crate) use clock::Clock;
 pub(crate) use flusher::Flusher;
 pub(crate) use log_port::LogPort;
 pub(crate) use shard::Shard;
+pub(crate) use tap::Tap;
 
 use crate::{
     auth::Verifier,
     config::Config,
-    hub::{CallId, ConnId, Hook, Hub, Input, Publish, Revocation, Stats},
+    hub::{
+        CallId, ConnId, Hook, Hub, HubConfig, Input, Publish, Revocation, Stats,
+        media::{Picture, TapId},
+    },
     ops::Ops,
     server::{Command, CommandHandler, HookHandler},
 };
@@ -37,7 +42,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wardline::{
     model::ids::TenantId,
@@ -53,6 +61,8 @@ pub(crate) type Published = Result<Vec<Option<u64>>, ErrorBody>;
 /// One running server.
 pub(crate) struct Node {
     pub(crate) config: Config,
+    /// As every shard's hub has it.
+    pub(crate) hub: HubConfig,
     pub(crate) verifier: Verifier,
     pub(crate) clock: Clock,
     pub(crate) ops: Ops,
@@ -62,6 +72,7 @@ pub(crate) struct Node {
     pub(crate) hooks: Vec<HookHandler>,
     pub(crate) commands: BTreeMap<String, CommandHandler>,
     pub(crate) calls: Mutex<HashMap<CallId, oneshot::Sender<Published>>>,
+    pub(crate) taps: Mutex<HashMap<TapId, mpsc::Sender<Arc<Picture>>>>,
     pub(crate) next: AtomicU64,
     /// Sockets upgraded and not yet ended.
     pub(crate) open: AtomicUsize,

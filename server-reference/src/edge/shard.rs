@@ -10,7 +10,10 @@ use super::{
     frame,
     socket::{Pushed, Socket},
 };
-use crate::hub::{AuthError, CallId, ConnId, Hook, Hub, Input, Output, Principal, To};
+use crate::hub::{
+    AuthError, CallId, ConnId, Hook, Hub, Input, Output, Principal, To,
+    media::{Picture, TapId},
+};
 use crate::log;
 use bytes::Bytes;
 use std::{
@@ -78,6 +81,7 @@ struct After {
     verify: Vec<(ConnId, Token)>,
     hooks: Vec<Hook>,
     published: Vec<(CallId, Published)>,
+    pictures: Vec<(TapId, Arc<Picture>)>,
     /// Entries of public rooms, for the other shards.
     public: Vec<log::Reply>,
 }
@@ -249,9 +253,8 @@ impl Node {
                 }
                 Output::Verify(id, token) => after.verify.push((id, token)),
                 Output::Log(request) => after.asks.push(request),
+                Output::Picture(tap, picture) => after.pictures.push((tap, picture)),
                 Output::Published(call, result) => after.published.push((call, result)),
-                // Nothing taps yet.
-                Output::Picture(..) => {}
                 Output::Hook(hook) => after.hooks.push(hook),
                 Output::Timeout(moment) => return moment,
             }
@@ -265,6 +268,9 @@ impl Node {
         Flusher::schedule(&self.flushers, after.dirty);
         for (call, result) in after.published {
             self.answer_call(call, result);
+        }
+        for (tap, picture) in after.pictures {
+            self.picture(tap, picture);
         }
         for hook in after.hooks {
             self.hook(index, hook);

@@ -1,6 +1,7 @@
 //! HTTP for operators and back ends: health, figures, publish, revoke (V10).
 
 mod auth;
+mod cameras;
 mod health;
 mod publish;
 
@@ -53,6 +54,8 @@ impl Routes {
             .route("/stats", get(health::stats))
             .route("/publish", post(publish::publish))
             .route("/revoke", post(publish::revoke))
+            .route("/cameras/{id}/snapshot.jpg", get(cameras::snapshot))
+            .route("/cameras/{id}/stream.mjpeg", get(cameras::stream))
             .fallback(|| async { error(StatusCode::NOT_FOUND, "not_found", "no such path") })
             .method_not_allowed_fallback(|| async {
                 error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "not by this method")

@@ -1,0 +1,128 @@
+//! Pictures for who has no WebSocket: one JPEG, or a stream of them.
+
+use super::{
+    Refusal,
+    auth::{Caller, caller},
+};
+use crate::{
+    edge::{Node, Tap},
+    hub::{
+        Principal,
+        media::Picture,
+        permissions::{Action, authorize},
+    },
+};
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header},
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use wardline::{
+    model::ids::TenantId,
+    protocol::{Address, Code, media::KIND_JPEG},
+};
+
+/// How long a snapshot waits for a camera that begins to send because someone looks.
+const PICTURE_WITHIN: Duration = Duration::from_secs(5);
+const BOUNDARY: &str = "wardline-picture";
+
+/// `GET /cameras/{id}/snapshot.jpg`: the newest picture.
+pub(super) async fn snapshot(
+    State(node): State<Arc<Node>>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let picture = async {
+        let (tenant, room) = room(&node, &id, &uri, &headers)?;
+        let mut tap = Tap::open(&node, tenant, room);
+        let within = tokio::time::timeout(PICTURE_WITHIN, jpeg(&mut tap));
+        within.await.ok().flatten().ok_or_else(|| {
+            Refusal::new(StatusCode::NOT_FOUND, "not_found", "the camera sends no JPEG pictures")
+        })
+    };
+    match picture.await {
+        Ok(picture) => {
+            let mut response = Response::new(Body::from(picture));
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg"));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(refusal) => refusal.into(),
+    }
+}
+
+/// `GET /cameras/{id}/stream.mjpeg`: every picture the reader is fast enough for.
+pub(super) async fn stream(
+    State(node): State<Arc<Node>>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let (tenant, room) = match room(&node, &id, &uri, &headers) {
+        Ok(place) => place,
+        Err(refusal) => return refusal.into(),
+    };
+    let tap = Tap::open(&node, tenant, room);
+    // The next picture is asked for when this one was taken: a slow reader sees fewer.
+    let parts = futures_util::stream::unfold(tap, |mut tap| async {
+        let picture = jpeg(&mut tap).await?;
+        let mut part = BytesMut::with_capacity(picture.len() + 128);
+        let head = format!(
+            "--{BOUNDARY}\r\ncontent-type: image/jpeg\r\ncontent-length: {}\r\n\r\n",
+            picture.len()
+        );
+        part.put_slice(head.as_bytes());
+        part.put_slice(&picture);
+        part.put_slice(b"\r\n");
+        Some((Ok::<_, Infallible>(part.freeze()), tap))
+    });
+    let mut response = Response::new(Body::from_stream(parts));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("multipart/x-mixed-replace; boundary=wardline-picture"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn jpeg(tap: &mut Tap) -> Option<Bytes> {
+    loop {
+        let picture: Arc<Picture> = tap.next().await?;
+        if picture.kind == KIND_JPEG {
+            return Some(picture.bytes());
+        }
+    }
+}
+
+/// The camera's room, if the caller may see into it.
+fn room(
+    node: &Node,
+    id: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(TenantId, Address), Refusal> {
+    let caller = caller(&node.verifier, headers, uri.query())?;
+    let room = Address::new("video", &format!("camera:{id}"))
+        .map_err(|problem| Refusal::bad(&Code::BAD_ROOM, problem.to_string()))?;
+    let principal = match caller {
+        Caller::Token(principal) => principal,
+        Caller::Key(Some(tenant)) => Principal {
+            tenant: TenantId::from(tenant),
+            user: "~api".into(),
+            organization: None,
+            roles: vec!["service".into()],
+            token_id: None,
+            issued: 0,
+            expires: None,
+        },
+        Caller::Key(None) => return Err(Refusal::forbidden("a key of every tenant names none")),
+    };
+    authorize(&node.hub, &principal, &room, Action::Live)
+        .map_err(|code| Refusal::new(StatusCode::FORBIDDEN, code.as_str().to_owned(), ""))?;
+    Ok((principal.tenant, room))
+}
