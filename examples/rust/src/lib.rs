@@ -10,3 +10,8 @@ pub mod site;
 pub mod stage;
 pub mod terminal;
 pub mod watch;
+
+/// The program in the README is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;
