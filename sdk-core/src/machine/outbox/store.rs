@@ -83,6 +83,11 @@ impl Outbox {
         matches!(self.store, Hold::Ours { .. })
     }
 
+    /// Whether another owner's store is wanted, and this one's lock still ours.
+    pub(super) fn is_switching(&self) -> bool {
+        matches!(self.store, Hold::Loading { asked: false, owner: Some(_) })
+    }
+
     /// Whether a load is on the way: no batch may pass it.
     pub(super) fn is_loading(&self) -> bool {
         match &self.store {
@@ -100,7 +105,8 @@ impl Outbox {
             Hold::Loading { asked, owner } if !*asked => {
                 // What is still to be written belongs to the owner before; it does not wait for a
                 // store that fails.
-                if !self.writes.puts.is_empty() {
+                let failing = self.writes.retry_at.is_some();
+                if !self.writes.puts.is_empty() || self.writes.bind.is_some() && !failing {
                     return None;
                 }
                 *asked = true;
@@ -108,7 +114,9 @@ impl Outbox {
             }
             Hold::Ours { poke: poke @ Poke::Due } => {
                 *poke = Poke::Asked;
-                Some(OutboxOutput::Load(self.owner.clone()))
+                // Not bound yet: the store knows its content under no owner.
+                let owner = self.owner.clone().filter(|_| self.writes.bind.is_none());
+                Some(OutboxOutput::Load(owner))
             }
             Hold::Foreign { retry_at: None, asked } if !*asked => {
                 *asked = true;
@@ -170,7 +178,9 @@ impl Outbox {
         self.writes.marks.clear();
         self.writes.unnumbered.clear();
         self.writes.producer = false;
-        self.writes.bind = None;
+        if self.writes.bind.take().is_some() {
+            self.owner = None;
+        }
         self.forked = false;
         self.reconnect();
     }
@@ -186,7 +196,10 @@ impl Outbox {
     /// Takes the content of a store as all there is.
     fn replace(&mut self, owner: Option<Owner>, snapshot: Snapshot) {
         let kept = self.clear();
-        self.writes.removes.clear();
+        let same = self.owner.is_none() || self.owner == owner;
+        if !same {
+            self.writes.removes.clear();
+        }
         self.writes.marks.clear();
         self.writes.unnumbered.clear();
         self.forked = false;
@@ -204,7 +217,10 @@ impl Outbox {
             }
         }
         for item in snapshot.items {
-            self.take_stored(item, true);
+            // What was told is not told again because its removal is still to be written.
+            if !self.writes.removes.contains(&item.item.id) {
+                self.take_stored(item, true);
+            }
         }
         for entry in kept {
             self.admit(entry);

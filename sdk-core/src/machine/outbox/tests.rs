@@ -7,4 +7,5 @@ use crate::{
 };
 
 mod clauses;
+mod random;
 mod rig;

@@ -99,6 +99,12 @@ impl Outbox {
         }
         let mut ops = Vec::new();
         let mut flight = Flight { ticket: Ticket(self.writes.next_ticket), ..Flight::default() };
+        if (self.is_ours() || self.is_switching())
+            && let Some(owner) = self.writes.bind.take()
+        {
+            ops.push(StoreOp::Bind(owner.clone()));
+            flight.bind = Some(owner);
+        }
         if self.is_ours() {
             self.form_owned(&mut flight, &mut ops);
         }
@@ -119,10 +125,6 @@ impl Outbox {
     }
 
     fn form_owned(&mut self, flight: &mut Flight, ops: &mut Vec<StoreOp>) {
-        if let Some(owner) = self.writes.bind.take() {
-            ops.push(StoreOp::Bind(owner.clone()));
-            flight.bind = Some(owner);
-        }
         flight.unnumbered = take_some(&mut self.writes.unnumbered);
         ops.extend(flight.unnumbered.iter().map(|id| StoreOp::Number(*id, None)));
         if self.writes.unnumbered.is_empty() && std::mem::take(&mut self.writes.producer) {
@@ -300,6 +302,7 @@ impl Outbox {
             }
             return self.writes.back_off(now.mono);
         }
+        self.writes.bind = self.writes.bind.take().or(flight.bind);
         for id in flight.puts.into_iter().rev() {
             let Some(entry) = self.items.entry_mut(id) else { continue };
             if let Put::Asked(call) = entry.put {

@@ -236,6 +236,14 @@ impl Server {
     }
 }
 
+fn number_of(text: &str) -> Option<(u64, ItemId)> {
+    match ClientFrame::decode(text).unwrap() {
+        ClientFrame::Send(send) => Some((send.n, send.id)),
+        ClientFrame::Skip(skip) => Some((skip.n, skip.id)),
+        _ => None,
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Conn {
     pub(super) producer: ProducerId,
@@ -360,6 +368,10 @@ impl World {
     fn transmit(&mut self) {
         let Some(conn) = &mut self.conn else { return };
         while let Some(text) = self.outbox.poll_transmit(self.now, 64 * 1024) {
+            if let Some((n, id)) = number_of(&text) {
+                let stored = self.disk.current().items.iter().find(|stored| stored.item.id == id);
+                assert_eq!(stored.and_then(|stored| stored.n), Some(n), "not stored: {text}");
+            }
             conn.up.push_back(text);
         }
     }
@@ -472,13 +484,15 @@ impl World {
             if self.conn.is_none() {
                 self.connect();
             }
+            self.outbox.handle_resume(6, self.now);
+            self.pump();
             self.flow();
             if self.outbox.is_ours() && self.outbox.is_empty() {
                 return;
             }
             self.pass(Duration::from_secs(10));
         }
-        panic!("does not come to rest: {:#?}", self.outbox);
+        panic!("does not come to rest: {:?}", self.outbox);
     }
 
     pub(super) fn outcome(&self, id: u128) -> Option<&Outcome> {

@@ -165,9 +165,21 @@ fn check_cursors(world: &World) {
 
 #[test]
 fn no_seed_loses_or_doubles_an_event() {
-    let seeds = std::env::var("WARDLINE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
+    let seeds = std::env::var("WARDLINE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
     for seed in 0..seeds {
         let result = std::panic::catch_unwind(|| run(seed));
         assert!(result.is_ok(), "seed {seed}");
+    }
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs_of_the_rooms_are_found() {
+    use crate::planted::Bug;
+    for bug in [Bug::CursorBeforeDone, Bug::DoubleSeam] {
+        crate::planted::plant(Some(bug));
+        let found = (0..1000).find(|seed| std::panic::catch_unwind(|| run(*seed)).is_err());
+        crate::planted::plant(None);
+        assert!(found.is_some(), "{bug:?}");
     }
 }
