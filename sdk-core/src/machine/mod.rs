@@ -314,9 +314,8 @@ impl Machine {
             }
             *snapshot
         });
-        if loaded.is_err() {
-            self.rooms.handle_loaded(BTreeMap::new(), now);
-        }
+        // A store that does not load is asked again: a durable subscription that began without its
+        // cursor would pass over events in silence.
         self.outbox.handle_loaded(loaded, now);
     }
 
