@@ -92,6 +92,9 @@ impl Hub {
         self.ask(Request::Prove(ticket, request.0, Some(request.1)));
         if let Some(room) = self.rooms.room_mut(id) {
             room.feed = Feed::Proving(ticket);
+            // What was told before is in the log that is asked now.
+            room.held.clear();
+            room.overflowed = false;
         }
     }
 
@@ -224,6 +227,10 @@ impl Hub {
         room.tail.adopt(&held, head);
         for entry in held.drain(..) {
             self.take_entry(id, entry);
+            if !self.rooms.room(id).is_some_and(Room::follows) {
+                // A proof was asked for; it covers everything told before.
+                return;
+            }
         }
         if overflowed {
             self.prove_head(id);

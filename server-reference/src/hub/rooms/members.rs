@@ -260,7 +260,7 @@ impl Hub {
         if session.answers.len() >= most {
             // A client that asks faster than it is answered is answered out of turn.
             let left = Left { id: Some(id), room, code: Some(Code::RATE), after: Some(1000) };
-            self.write(conn, &left.into());
+            self.refuse(conn, left);
             return;
         }
         let what = match self.check_join(conn, join) {
@@ -501,7 +501,7 @@ impl Hub {
 
     fn finish_answer(&mut self, conn: ConnId, answer: Answer) {
         match answer.what {
-            What::Refused(left) => self.write(conn, &left.into()),
+            What::Refused(left) => self.refuse(conn, left),
             What::Leave(leave) => {
                 self.leave_room(conn, &leave.room);
                 let left = Left { id: Some(answer.id), room: leave.room, code: None, after: None };
@@ -513,6 +513,21 @@ impl Hub {
             }
             What::Join(_) => {}
         }
+    }
+
+    /// Refuses a join. It would have replaced the membership there was, so that ends too.
+    fn refuse(&mut self, conn: ConnId, left: Left) {
+        if let Some(id) = self.joined_room(conn, &left.room) {
+            let again = left.code.as_ref().is_some_and(Code::is_retryable);
+            match self.rooms.room(id).map(|room| room.key.clone()) {
+                Some(key) if again => {
+                    self.drop_member(conn, id);
+                    self.keep_lost(conn, key);
+                }
+                _ => self.detach(conn, id),
+            }
+        }
+        self.write(conn, &left.into());
     }
 
     /// Begins a membership, or says why not. The room follows.

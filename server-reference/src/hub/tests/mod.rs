@@ -2,6 +2,7 @@
 
 mod connections;
 mod parts;
+mod random;
 mod rooms;
 mod sends;
 
