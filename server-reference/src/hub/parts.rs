@@ -33,7 +33,7 @@ use std::{
 use wardline::{
     model::ids::{ItemId, TenantId, UserId},
     protocol::{
-        Address, Code, Json, ServerFrame, close,
+        Address, Code, Cursor, Json, ServerFrame, close,
         frames::{Answer, CommandResult, ErrorBody, Member, SetStatus},
     },
     time::{Instant, Now},
@@ -265,9 +265,15 @@ impl Parts {
     }
 
     /// A `service` joins a commands' room; the answer follows.
-    pub fn join_commands(&mut self, conn: ConnId, key: &RoomKey, id: u64, now: Now) {
+    pub fn join_commands(
+        &mut self,
+        conn: ConnId,
+        key: &RoomKey,
+        join: (u64, Option<Cursor>),
+        now: Now,
+    ) {
         self.touched = true;
-        self.commands.join(conn, key, id, now);
+        self.commands.join(conn, key, join, now);
     }
 
     /// A `service` leaves a commands' room.

@@ -100,6 +100,13 @@ impl Room {
         for sub in self.subs.values_mut() {
             sub.unlink();
         }
+        if self.address.room() == "commands" {
+            // Where a handler goes on is its group's position (P-S8): what it was handed and did not
+            // answer comes again.
+            for sub in self.subs.values_mut() {
+                sub.begin_anew();
+            }
+        }
     }
 
     /// What all its subscriptions together ask for.

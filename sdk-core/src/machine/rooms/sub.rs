@@ -143,6 +143,13 @@ impl Sub {
         self.doubt();
     }
 
+    /// Forgets the position: the next membership begins where the server says.
+    pub(super) fn begin_anew(&mut self) {
+        if matches!(self.place, Place::At { .. }) {
+            self.place = Place::Start(Start::Live);
+        }
+    }
+
     /// The position is to be proved again.
     pub(super) fn doubt(&mut self) {
         if let Place::At { proved, .. } = &mut self.place {

@@ -70,7 +70,7 @@ pub(super) struct Member {
     pub(super) conn: ConnId,
     /// The `id` of its join, until that is answered.
     pub(super) join: Option<u64>,
-    /// The number it was handed last; at first the position it joined at.
+    /// The number it was handed last; at first the position it joined at, or its own if lower.
     pub(super) last: u64,
 }
 

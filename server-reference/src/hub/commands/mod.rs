@@ -257,12 +257,20 @@ impl Commands {
     }
 
     /// A `service` joins a group: `joined` and `live` follow once the logs are read, then what is
-    /// unanswered, when it is this member's turn.
-    pub fn join(&mut self, conn: ConnId, key: &RoomKey, id: u64, now: Now) {
+    /// unanswered, when it is this member's turn. Whatever cursor it names, it begins at the group's
+    /// position.
+    pub fn join(
+        &mut self,
+        conn: ConnId,
+        key: &RoomKey,
+        (id, cursor): (u64, Option<Cursor>),
+        now: Now,
+    ) {
         self.open(&key.tenant);
         self.leave(conn, key, now);
         let Some(group) = self.groups.get_mut(key) else { return };
-        group.members.push_back(Member { conn, join: Some(id), last: 0 });
+        let last = cursor.map_or(u64::MAX, |cursor| cursor.seq);
+        group.members.push_back(Member { conn, join: Some(id), last });
         self.conns.entry(conn).or_default().insert(key.clone());
         self.pump(key, now);
     }
@@ -511,11 +519,13 @@ impl Commands {
         for member in &mut group.members {
             let Some(id) = member.join.take() else { continue };
             joined = true;
-            member.last = cursor.seq;
+            // A member that holds on to a position of its own must meet no hole behind it.
+            member.last = member.last.min(cursor.seq);
             let room = key.room.as_str().to_owned();
             let Cursor { seq, mark } = cursor;
             let live = Live { room: room.clone(), seq, mark };
-            let answer = Joined { id, room, cursor, head, mode: RoomMode::Log, full: false };
+            let answer =
+                Joined { id, room, cursor, head: cursor, mode: RoomMode::Log, full: false };
             self.out.push_back(Output::Frame(member.conn, answer.into()));
             self.out.push_back(Output::Frame(member.conn, live.into()));
         }

@@ -79,7 +79,7 @@ impl Rig {
     }
 
     fn join(&mut self, conn: ConnId, now: Now) {
-        self.part.join(conn, &key(), 7, now);
+        self.part.join(conn, &key(), (7, None), now);
         self.run(now);
     }
 
@@ -376,4 +376,21 @@ fn p_k2_after_a_lost_tail_the_group_is_rebuilt_and_its_members_join_again() {
     rig.answer(SITE, 1, "y", at(4)).unwrap();
     sync(&mut rig, at(4));
     assert_eq!(rig.results(&[1], at(5))[0].result.as_ref().unwrap().get(), r#""y""#);
+}
+
+#[test]
+fn p_s8_a_member_with_a_position_of_its_own_meets_no_hole() {
+    let mut rig = Rig::fresh();
+    rig.join(SITE, at(0));
+    for id in 1..=4 {
+        rig.send(id, None, at(0));
+    }
+    for seq in [1, 2] {
+        rig.answer(SITE, seq, "x", at(0)).unwrap();
+    }
+    rig.part.closed(SITE, at(1));
+    let mark = wardline::protocol::Mark(0);
+    rig.part.join(SPARE, &key(), (8, Some(Cursor { seq: 1, mark })), at(1));
+    rig.run(at(1));
+    assert_eq!(rig.fed(SPARE), [(Some(1), 3), (None, 4)]);
 }

@@ -169,7 +169,7 @@ enum What {
     /// End the membership when its turn comes.
     Leave(Leave),
     /// Join the handlers of commands when its turn comes (P-S8).
-    Commands(RoomKey),
+    Commands(RoomKey, Option<Cursor>),
 }
 
 /// A join under way.
@@ -255,6 +255,7 @@ impl Hub {
     pub(in super::super) fn handle_join(&mut self, conn: ConnId, join: Join) {
         let id = join.id;
         let room = join.room.clone();
+        let cursor = join.cursor;
         let most = 2 * self.config.limits.rooms.max(1);
         let Some(session) = self.session_mut(conn) else { return };
         if session.answers.len() >= most {
@@ -264,7 +265,7 @@ impl Hub {
             return;
         }
         let what = match self.check_join(conn, join) {
-            Ok(Checked::Commands(key)) => What::Commands(key),
+            Ok(Checked::Commands(key)) => What::Commands(key, cursor),
             Ok(Checked::Room(spec)) => {
                 if let Some(room) = self.rooms.room_mut(spec.room) {
                     room.pins += 1;
@@ -348,7 +349,7 @@ impl Hub {
         let answer = answers.get_mut(usize::try_from(number.checked_sub(first)?).ok()?)?;
         match &mut answer.what {
             What::Join(spec) => Some(spec),
-            What::Refused(_) | What::Leave(_) | What::Commands(_) => None,
+            What::Refused(_) | What::Leave(_) | What::Commands(..) => None,
         }
     }
 
@@ -478,7 +479,7 @@ impl Hub {
                     JoinState::Ready(resume) => (spec.room, resume),
                     JoinState::Waiting | JoinState::Proving(_) => break,
                 },
-                What::Refused(_) | What::Leave(_) | What::Commands(_) => {
+                What::Refused(_) | What::Leave(_) | What::Commands(..) => {
                     if let Some(answer) = session.answers.pop_front() {
                         self.finish_answer(conn, answer);
                     }
@@ -507,8 +508,8 @@ impl Hub {
                 let left = Left { id: Some(answer.id), room: leave.room, code: None, after: None };
                 self.write(conn, &left.into());
             }
-            What::Commands(key) => {
-                self.parts.join_commands(conn, &key, answer.id, self.now);
+            What::Commands(key, cursor) => {
+                self.parts.join_commands(conn, &key, (answer.id, cursor), self.now);
                 self.hook(Hook::Joined(conn, key.room));
             }
             What::Join(_) => {}
@@ -781,7 +782,7 @@ impl crate::hub::connections::Session {
         let first = self.answers.front()?.number;
         match &self.answers.get(usize::try_from(number.checked_sub(first)?).ok()?)?.what {
             What::Join(spec) => Some(spec),
-            What::Refused(_) | What::Leave(_) | What::Commands(_) => None,
+            What::Refused(_) | What::Leave(_) | What::Commands(..) => None,
         }
     }
 }

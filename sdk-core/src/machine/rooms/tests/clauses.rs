@@ -539,3 +539,27 @@ fn p_r9_a_position_counts_only_once_every_key_has_come() {
     world.rooms.handle_event(keyed(1, "a", false), now);
     assert_eq!(told(&mut world.rooms), [None, Some(1)]);
 }
+
+#[test]
+fn p_s8_after_a_reconnect_a_handler_goes_on_from_its_groups_position() {
+    let mut rooms = Rooms::new(&rig::config(1));
+    let now = Now::default();
+    let room = "video/commands";
+    rooms.handle_loaded(BTreeMap::new(), now);
+    rooms.handle_subscribe(CallId(1), SubId(1), room.parse().unwrap(), live(), now);
+    for handed in [[Some(1), Some(2), Some(3)], [Some(2), Some(3), Some(4)]] {
+        let joins = rooms.joins_for_hello(now);
+        assert_eq!(joins[0].cursor, None, "its own position says nothing");
+        let before = handed[0].unwrap() - 1;
+        let cursor = Cursor { seq: before, mark: Mark(before) };
+        let (id, room) = (joins[0].id, room.to_owned());
+        let mode = RoomMode::Log;
+        rooms.handle_joined(Joined { id, room, cursor, head: cursor, mode, full: false }, now);
+        for seq in handed.into_iter().flatten() {
+            let event = event(Some(Cursor { seq, mark: Mark(seq) }), Some(seq - 1), "stream:start");
+            rooms.handle_event(Event { room: "video/commands".into(), ..event }, now);
+        }
+        assert_eq!(told(&mut rooms), handed, "what was not answered comes again");
+        rooms.handle_link_down(now);
+    }
+}
