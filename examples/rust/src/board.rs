@@ -120,7 +120,14 @@ impl Board {
                 self.alerts.push(alert.clone());
             }
         }
-        self.say(format!("alert {}: {} ({:?})", alert.id, alert.title, alert.status));
+        let by = match alert.status {
+            AlertStatus::Acknowledged => &alert.acknowledged_by,
+            AlertStatus::Resolved => &alert.resolved_by,
+            _ => &alert.created_by,
+        };
+        let by = by.as_ref().map(|user| format!(" by {user}")).unwrap_or_default();
+        let status = format!("{:?}", alert.status).to_lowercase();
+        self.say(format!("alert {status}{by}: {}", alert.title));
     }
 
     /// Takes in a dispatch event.

@@ -21,12 +21,9 @@ pub fn draw(frame: &mut Frame<'_>, board: &Board) {
     .areas(frame.area());
     let [alerts, gauges] =
         Layout::horizontal([Constraint::Percentage(60), Constraint::Fill(1)]).areas(middle);
-    let [log, people, video] = Layout::horizontal([
-        Constraint::Percentage(50),
-        Constraint::Percentage(20),
-        Constraint::Fill(1),
-    ])
-    .areas(lower);
+    let [log, people, video] =
+        Layout::horizontal([Constraint::Fill(1), Constraint::Length(22), Constraint::Length(44)])
+            .areas(lower);
     let counts: Vec<_> =
         board.counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
     let gaps = if board.gaps == 0 { "no gaps".to_owned() } else { format!("{} GAPS", board.gaps) };
@@ -54,11 +51,10 @@ pub fn draw(frame: &mut Frame<'_>, board: &Board) {
         .iter()
         .map(|(camera, seen)| {
             Line::from(format!(
-                "{camera}: picture {} · {} seen · {} KB · {} replaced",
-                seen.last,
+                "{camera}: {} seen, {} skipped, {} KB",
                 seen.pictures,
-                seen.bytes / 1024,
-                seen.skipped
+                seen.skipped,
+                seen.bytes / 1024
             ))
         })
         .collect();

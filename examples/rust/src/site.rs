@@ -38,6 +38,8 @@ impl Site {
         let tenant = client.identified().await?.tenant;
         let room = format!("tenant:{tenant}");
         let cameras = Cameras::start(&client, &self, &room).await?;
+        let mut presence = client.presence(&room).meta(&"site").enter().await?;
+        tokio::spawn(async move { while presence.next().await.is_some() {} });
         tokio::try_join!(
             readings::run(&client, &room, self.cpu_limit, Duration::from_secs(1)),
             assets::run(&client, &room, Duration::from_secs(1)),

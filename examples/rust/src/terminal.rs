@@ -13,7 +13,7 @@ use wardline::{
     client::{Client, ClientEvent, Error},
     model::{
         alert::{NewAlert, Severity},
-        presence::PresenceEvent,
+        presence::{PresenceEvent, Status as Presence},
         video::Quality,
     },
 };
@@ -96,13 +96,11 @@ fn take(board: &mut Board, update: Update) {
         }
         Update::Presence(change) => match change {
             PresenceEvent::Everyone(members) => {
-                board.present = members
-                    .into_iter()
-                    .map(|m| (m.user_id.to_string(), format!("{:?}", m.status)))
-                    .collect();
+                board.present =
+                    members.into_iter().map(|m| (m.user_id.to_string(), word(m.status))).collect();
             }
             PresenceEvent::Joined(member) | PresenceEvent::Updated(member) => {
-                board.present.insert(member.user_id.to_string(), format!("{:?}", member.status));
+                board.present.insert(member.user_id.to_string(), word(member.status));
             }
             PresenceEvent::Left(user) => drop(board.present.remove(user.as_str())),
         },
@@ -111,6 +109,10 @@ fn take(board: &mut Board, update: Update) {
             board.say(format!("GAP in {room}"));
         }
     }
+}
+
+fn word(status: Presence) -> String {
+    format!("{status:?}").to_lowercase()
 }
 
 /// Does what a key says; the answer comes as a line.
