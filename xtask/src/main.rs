@@ -4,6 +4,7 @@
 mod advisories;
 mod check;
 mod probes;
+mod server;
 mod shell;
 mod suites;
 

@@ -1,6 +1,9 @@
 //! The core in its other hosts: Python through UniFFI, Node through WebAssembly.
 
-use crate::shell::{Failure, Shell};
+use crate::{
+    server::Server,
+    shell::{Failure, Shell},
+};
 
 /// Builds the native library and generates the Python bindings beside the probe.
 pub(crate) fn bindings(shell: &Shell) -> Result<(), Failure> {
@@ -28,12 +31,19 @@ pub(crate) fn wasm(shell: &Shell) -> Result<(), Failure> {
 /// Python joins, receives a typed alert and sends a queued message.
 pub(crate) fn python(shell: &Shell) -> Result<(), Failure> {
     bindings(shell)?;
-    shell.run("python3 sdk-ffi/probe/probe.py")
+    probe(shell, &["python3", "sdk-ffi/probe/probe.py"])
 }
 
 /// Node does the same.
 pub(crate) fn node(shell: &Shell) -> Result<(), Failure> {
     wasm(shell)?;
     shell.run("npm ci --prefix sdk-wasm/probe --no-audit --no-fund")?;
-    shell.run("node sdk-wasm/probe/probe.mjs")
+    probe(shell, &["node", "sdk-wasm/probe/probe.mjs"])
+}
+
+/// Runs a probe beside a server; it finds `WARDLINE_URL` and `WARDLINE_TOKEN` in its environment.
+fn probe(shell: &Shell, words: &[&str]) -> Result<(), Failure> {
+    let server = Server::start(shell)?;
+    let env = [("WARDLINE_URL", server.url.as_ref()), ("WARDLINE_TOKEN", server.token.as_ref())];
+    shell.exec(words, &env)
 }
