@@ -85,6 +85,7 @@ impl Machine {
             CloseClass::OwnerChanged => self.handle_owner_changed(now),
             CloseClass::Forked => self.outbox.handle_forked(now),
             CloseClass::Replaced => {
+                self.outbox.handle_replaced(now);
                 self.replaced.retain(|at| now.mono.since(*at) < REPLACED_WITHIN);
                 self.replaced.push_back(now.mono);
                 if self.replaced.len() >= REPLACED_TIMES {

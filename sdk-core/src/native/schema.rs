@@ -34,9 +34,9 @@ CREATE TABLE cursors (
 ) WITHOUT ROWID;
 ";
 
-/// Adds an item.
+/// Adds an item. Never over another: that one would be lost without a word.
 pub(super) const PUT: &str = "
-INSERT OR REPLACE INTO items
+INSERT INTO items
   (owner, ord, id, lane, room, event, data, item_key, persist, ttl, command, n, expires, deaths, skip)
 VALUES
   (:owner, :ord, :id, :lane, :room, :event, :data, :item_key, :persist, :ttl, :command, :n,

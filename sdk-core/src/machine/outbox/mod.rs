@@ -50,6 +50,9 @@ use std::{
 use store::Hold as StoreHold;
 use writes::Writes;
 
+/// Orders per millisecond: below 2^53 for the next eighty years.
+const ORDER_STEP: u64 = 2048;
+
 /// A batch of writes as the part that asked for it knows it. The machine gives the batch its
 /// `BatchId` and hands the answer back under the ticket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +90,8 @@ pub struct Outbox {
     /// What the last `hello` said, while that connection lives.
     said: Option<ProducerId>,
     forked: bool,
+    /// How often the lock was taken from this process.
+    losses: u32,
     /// Something waits for the outcomes behind `welcome`: a `ping` is due, so that an end is seen.
     barrier_due: bool,
     lanes: [Lane; LANES as usize],
@@ -97,7 +102,9 @@ pub struct Outbox {
     early_bytes: usize,
     writes: Writes,
     output: VecDeque<OutboxOutput>,
-    next_order: u64,
+    /// The highest order known, in units of [`ORDER_STEP`], and what this process adds.
+    last_step: u64,
+    order_tag: u64,
     /// Both clocks when the store was loaded: the wall clock never runs behind the monotonic one.
     anchor: Option<Now>,
     now: Now,
@@ -109,6 +116,7 @@ impl Outbox {
     pub fn new(config: &Config) -> Self {
         let mut rng = fastrand::Rng::with_seed(config.seed ^ 0x6f75_7462_6f78);
         let stray = ProducerId(rng.u128(..));
+        let order_tag = rng.u64(..ORDER_STEP);
         let mut lanes: [Lane; LANES as usize] = Default::default();
         for lane in &config.stop_lanes {
             if let Some(lane) = lanes.get_mut(usize::from(*lane)) {
@@ -126,6 +134,7 @@ impl Outbox {
             stray,
             said: None,
             forked: false,
+            losses: 0,
             barrier_due: false,
             lanes,
             items: Items::default(),
@@ -134,7 +143,8 @@ impl Outbox {
             early_bytes: 0,
             writes: Writes::default(),
             output: VecDeque::new(),
-            next_order: 0,
+            last_step: 0,
+            order_tag,
             anchor: None,
             now: Now::default(),
         }
@@ -338,6 +348,13 @@ impl Outbox {
         }
     }
 
+    /// Learns of a close 4001: another connection speaks for this producer. Where it is another
+    /// process on the same store, the store is asked whether the lock is still ours (P-S1).
+    pub fn handle_replaced(&mut self, now: Now) {
+        self.now = now;
+        self.writes.verify = self.is_ours();
+    }
+
     // Time and output.
 
     /// Does what is due.
@@ -422,13 +439,18 @@ impl Outbox {
         let ttl = item.ttl.or_else(|| item.command.then_some(COMMAND_TTL)).unwrap_or(ITEM_LIFE);
         let ttl = u64::try_from(ttl.min(ITEM_LIFE).as_millis()).unwrap_or(u64::MAX);
         let expires = UnixMillis(self.wall().0.saturating_add(ttl));
-        // Orders of several processes on one store fall in by time.
-        let order = self.next_order.max(self.wall().0.saturating_mul(1024));
-        self.next_order = order + 1;
+        let order = self.next_order();
         let id = item.id;
         let record = StoredItem { order, item, n: None, expires, deaths: 0, skip: None };
         self.admit(Entry::new(record, Put::Due(call)));
         self.writes.puts.push_back(id);
+    }
+
+    /// The order of a new item. Those of several processes on one store fall in by time, and do not
+    /// meet: each adds a tag of its own.
+    fn next_order(&mut self) -> u64 {
+        self.last_step = self.wall().0.max(self.last_step + 1);
+        self.last_step.saturating_mul(ORDER_STEP) + self.order_tag
     }
 
     /// Puts an entry without a number into its lane's queue.

@@ -14,6 +14,10 @@ use std::time::Duration;
 
 /// How often a store that another process holds, or that does not load, is asked again.
 const RELOAD: Duration = Duration::from_secs(3);
+/// After the lock was taken from this process: the first wait before it is asked for again, and the
+/// longest. Two processes that could take it from each other do so ever more seldom.
+const REGAIN_FIRST: Duration = Duration::from_secs(10);
+const REGAIN_MOST: Duration = Duration::from_secs(600);
 
 /// How this process stands with the store.
 #[derive(Clone, Debug)]
@@ -170,7 +174,11 @@ impl Outbox {
 
     /// The lock is another's: what is stored is that one's business now.
     pub(super) fn become_foreign(&mut self, now: Now) {
-        self.store = Hold::Foreign { retry_at: Some(now.mono + RELOAD), asked: false };
+        let wait = REGAIN_FIRST.saturating_mul(1 << self.losses.min(6)).min(REGAIN_MOST);
+        self.losses = self.losses.saturating_add(1);
+        let spread = self.rng.u64(0..=u64::try_from(wait.as_millis() / 2).unwrap_or(u64::MAX));
+        let retry_at = Some(now.mono + wait + Duration::from_millis(spread));
+        self.store = Hold::Foreign { retry_at, asked: false };
         let kept = self.clear();
         for entry in kept {
             self.admit(entry);
@@ -244,7 +252,7 @@ impl Outbox {
     fn take_stored(&mut self, mut record: StoredItem, loaded: bool) {
         let latest = self.now.wall.0.saturating_add(ITEM_LIFE.as_secs() * 1000);
         record.expires = record.expires.min(UnixMillis(latest));
-        self.next_order = self.next_order.max(record.order.saturating_add(1));
+        self.last_step = self.last_step.max(record.order / super::ORDER_STEP);
         let id = record.item.id;
         let Some(lane) = self.lanes.get_mut(usize::from(record.item.lane)) else { return };
         if record.n.is_some_and(|n| n == 0 || lane.numbered.contains_key(&n)) {

@@ -36,6 +36,8 @@ pub(super) struct Writes {
     /// Items whose number is gone.
     pub(super) unnumbered: BTreeSet<ItemId>,
     pub(super) producer: bool,
+    /// A write that needs the lock is wanted, whatever it says.
+    pub(super) verify: bool,
     pub(super) bind: Option<Owner>,
     pub(super) flight: Option<Flight>,
     next_ticket: u64,
@@ -65,6 +67,7 @@ impl Writes {
             || !self.marks.is_empty()
             || !self.unnumbered.is_empty()
             || self.producer
+            || self.verify
             || self.bind.is_some()
     }
 
@@ -125,16 +128,21 @@ impl Outbox {
     }
 
     fn form_owned(&mut self, flight: &mut Flight, ops: &mut Vec<StoreOp>) {
+        if std::mem::take(&mut self.writes.verify) {
+            ops.push(StoreOp::Lane(0, self.stored_lane(0)));
+        }
         flight.unnumbered = take_some(&mut self.writes.unnumbered);
         ops.extend(flight.unnumbered.iter().map(|id| StoreOp::Number(*id, None)));
         if self.writes.unnumbered.is_empty() && std::mem::take(&mut self.writes.producer) {
             flight.producer = true;
             ops.push(StoreOp::Producer(self.producer));
-            for lane in 0..LANES {
-                let given = self.lanes[usize::from(lane)].given;
-                ops.push(StoreOp::Lane(lane, StoredLane { given, done: given }));
-            }
+            ops.extend((0..LANES).map(|lane| StoreOp::Lane(lane, self.stored_lane(lane))));
         }
+    }
+
+    fn stored_lane(&self, lane: u8) -> StoredLane {
+        let lane = &self.lanes[usize::from(lane)];
+        StoredLane { given: lane.given, done: lane.done() }
     }
 
     fn form_puts(&mut self, flight: &mut Flight, ops: &mut Vec<StoreOp>) {
@@ -203,15 +211,12 @@ impl Outbox {
                 flight.numbers.push((index, n, id));
                 ops.push(StoreOp::Number(id, Some(n)));
             }
-            let lane = &self.lanes[index];
-            if lane.given > before {
-                flight.given.push((index, before, lane.given));
+            let after = self.lanes[index].given;
+            if after > before {
+                flight.given.push((index, before, after));
                 // The lane's number is below 8.
                 let number = u8::try_from(index).unwrap_or(LANES - 1);
-                ops.push(StoreOp::Lane(
-                    number,
-                    StoredLane { given: lane.given, done: lane.done() },
-                ));
+                ops.push(StoreOp::Lane(number, self.stored_lane(number)));
             }
         }
     }

@@ -630,3 +630,17 @@ fn stored_lanes_are_what_a_restart_needs() {
     world.restart();
     assert_eq!(world.outbox.hello().1, Lanes::from([(2, 4)]));
 }
+
+#[test]
+fn p_s1_a_replaced_connection_asks_the_store_whether_the_lock_is_still_ours() {
+    let mut world = World::connected(1);
+    world.disk.locked = true;
+    world.outbox.handle_replaced(world.now);
+    world.drop_link(false);
+    world.pump();
+    assert!(!world.outbox.is_ours());
+    assert!(world.connect());
+    let producer = world.disk.current().producer;
+    assert!(producer.is_some());
+    assert_ne!(producer, Some(world.conn.as_ref().unwrap().producer));
+}
