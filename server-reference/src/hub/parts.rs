@@ -239,6 +239,16 @@ impl Parts {
         (self.presence.members(key).collect(), self.presence.is_partial())
     }
 
+    /// Reads what must be known of a tenant before an entry of the server's own code goes to this
+    /// room: nobody of the tenant need be connected.
+    pub fn prepare(&mut self, key: &RoomKey) {
+        if self.commands.is_commands(&key.room) || key.room.namespace() == alerts::NAMESPACE {
+            self.touched = true;
+            self.commands.open(&key.tenant);
+            self.alerts.open(&key.tenant);
+        }
+    }
+
     /// Whether a room carries commands: joins, sends and leaves go through here.
     #[must_use]
     pub fn is_commands(&self, room: &Address) -> bool {

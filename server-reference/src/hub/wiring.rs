@@ -146,10 +146,11 @@ impl Hub {
     }
 
     /// Whether an event of the server's own code may go where it goes.
-    pub(super) fn judge_own(&self, entry: &NewEntry) -> Result<(), ErrorBody> {
+    pub(super) fn judge_own(&mut self, entry: &NewEntry) -> Result<(), ErrorBody> {
         if super::fold::is_internal(&entry.room.room) {
             return Err(refusal(Code::BAD_ROOM, "an internal room"));
         }
+        self.parts.prepare(&entry.room);
         if !self.parts.is_commands(&entry.room.room) {
             return Ok(());
         }

@@ -520,3 +520,30 @@ fn p_r8_nothing_is_cast_into_commands() {
     bench.text(service, r#"{"type":"cast","room":"video/commands","event":"e","data":1}"#);
     assert!(bench.take(service).is_empty());
 }
+
+#[test]
+fn p_s8_a_back_end_sends_a_command_though_nobody_of_the_tenant_is_connected() {
+    let mut bench = Bench::new();
+    let event = PublishEvent {
+        room: "alerts/commands".parse().unwrap(),
+        event: "alert:create".into(),
+        id: ItemId(5),
+        key: None,
+        persist: true,
+        data: Json::parse(r#"{"type":"fire","title":"Smoke"}"#).unwrap(),
+    };
+    let publish =
+        Publish { tenant: "1".into(), events: vec![event], number: None, from: "".into() };
+    // The first one finds the logs unread, and may be published again as it is.
+    for call in [1, 2] {
+        bench.feed(Input::Publish(CallId(call), publish.clone()));
+    }
+    let [(_, Err(first)), (_, Ok(_))] = &bench.published[..] else {
+        panic!("{:?}", bench.published)
+    };
+    assert_eq!(first.code, Code::UNAVAILABLE);
+    let ann = bench.welcome("1/ann");
+    bench.join_as(ann, "alerts/tenant:1", r#","from":"first""#);
+    let events = bench.events(ann);
+    assert_eq!((events.len(), events[0].event.as_str()), (1, "alert:created"));
+}
