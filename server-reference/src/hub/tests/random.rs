@@ -399,3 +399,25 @@ fn same_seed_same_trace() {
     };
     assert_eq!(run(7), run(7));
 }
+
+/// The faults of rooms that this test would let pass are none.
+#[cfg(feature = "planted")]
+#[test]
+fn planted_faults_of_rooms_are_found() {
+    use wardline::planted::{Bug, plant};
+    for bug in [Bug::PrevOffByOne, Bug::DropUnchecked, Bug::ProveWithoutMark] {
+        let found = (0..200).any(|seed| {
+            std::panic::catch_unwind(|| {
+                plant(Some(bug));
+                let mut life = Life::new(seed);
+                for _ in 0..250 {
+                    life.step();
+                }
+                life.heal();
+            })
+            .is_err()
+        });
+        plant(None);
+        assert!(found, "{bug:?}");
+    }
+}
