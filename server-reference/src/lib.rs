@@ -6,8 +6,12 @@
 //! edge (sockets, HTTP) → hub (pure: rooms, producers, presence) ⇄ log (durable)
 //! ```
 //!
+//! Feature `serve` (default) is everything but the pure parts: the simulation runs [`hub`] and the
+//! log in memory without it.
+//!
 //! # Examples
 //! ```
+//! # #[cfg(feature = "serve")]
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
 //! let server = wardline_server::Server::builder()
 //!     .set("jwt_secret", "a secret of more than thirty-two characters")
@@ -21,13 +25,20 @@
 //! # Ok::<_, wardline_server::StartError>(()) }).unwrap();
 //! ```
 
+#[cfg(feature = "serve")]
 pub mod auth;
+#[cfg(feature = "serve")]
 pub mod config;
+#[cfg(feature = "serve")]
 mod edge;
+#[cfg(feature = "serve")]
 mod http;
 pub mod hub;
 pub mod log;
+#[cfg(feature = "serve")]
 pub mod ops;
+#[cfg(feature = "serve")]
 pub mod server;
 
+#[cfg(feature = "serve")]
 pub use server::{Builder, Command, Server, StartError};

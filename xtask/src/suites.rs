@@ -30,13 +30,13 @@ pub(crate) fn test(shell: &Shell) -> Result<(), Failure> {
 pub(crate) fn sim(shell: &Shell, seeds: u64, seed: Option<u64>) -> Result<(), Failure> {
     let first = seed.map(|seed| format!(" --seed {seed}")).unwrap_or_default();
     shell.cargo(&format!(
-        "run --locked --profile fast -p wardline-tests --bin wardline-sim -- --seeds {seeds}{first}"
+        "run --locked --profile fast -p wardline-tests --no-default-features --bin wardline-sim -- --seeds {seeds}{first}"
     ))
 }
 
 /// Plants each deliberate fault and demands that the simulation finds it.
 fn planted(shell: &Shell) -> Result<(), Failure> {
-    shell.cargo("run --locked --profile fast -p wardline-tests --features planted --bin wardline-sim -- --planted")
+    shell.cargo("run --locked --profile fast -p wardline-tests --no-default-features --features planted --bin wardline-sim -- --planted")
 }
 
 /// Kills a real server under load.

@@ -4,16 +4,19 @@
 //! level (P-S3a). The check of a producer's number, the append and the stored outcome are one
 //! atomic step (P-S2).
 
+#[cfg(feature = "serve")]
 pub mod embedded;
+#[cfg(feature = "serve")]
 pub mod handle;
 pub mod mark;
 pub mod memory;
 pub mod retention;
 pub mod state;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "serve"))]
 mod suite;
 
+#[cfg(feature = "serve")]
 pub use handle::{Level, Log, Options};
 pub use memory::MemoryLog;
 pub use retention::Retention;
