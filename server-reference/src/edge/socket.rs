@@ -74,6 +74,8 @@ struct Queue {
     taken: usize,
     /// The first of `frames` is the rest of one whose beginning was written.
     begun: bool,
+    /// The first of those taken out is.
+    taken_begun: bool,
     flow: Flow,
     phase: Phase,
     /// The level of `unsent` the hub knows: below 64 KiB, below 256 KiB, above.
@@ -342,7 +344,7 @@ impl Queue {
             self.taken = chunk.len();
             batch.push(chunk);
         }
-        self.begun &= batch.is_empty();
+        self.taken_begun = std::mem::take(&mut self.begun);
     }
 
     /// Puts what was not written back to the front. A chunk begun goes on before anything else.
@@ -352,14 +354,16 @@ impl Queue {
             batch.clear();
             return;
         }
+        let mut begun = std::mem::take(&mut self.taken_begun);
         for bytes in batch.iter_mut() {
             let count = wrote.min(bytes.len());
             bytes.advance(count);
             wrote -= count;
-            self.begun = count > 0 && !bytes.is_empty();
-            if wrote == 0 {
+            if !bytes.is_empty() {
+                self.begun = begun || count > 0;
                 break;
             }
+            begun = false;
         }
         for bytes in batch.drain(..).rev().filter(|bytes| !bytes.is_empty()) {
             self.waiting += bytes.len();
@@ -378,5 +382,118 @@ impl Queue {
         if self.phase == Phase::Ending {
             self.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::net::{TcpListener, TcpStream};
+    use tungstenite::{Message, WebSocket, protocol::Role};
+
+    /// A socket with a small kernel buffer, and the peer's end of it.
+    async fn pair(max_unsent: usize) -> (Socket, tokio::net::tcp::OwnedReadHalf, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        SockRef::from(&stream).set_send_buffer_size(4096).unwrap();
+        let (read, write) = stream.into_split();
+        (Socket::new(ConnId(1), write, max_unsent), read, peer)
+    }
+
+    /// Reads messages until the close, on a thread of its own.
+    fn reader(peer: TcpStream) -> std::thread::JoinHandle<(Vec<Vec<u8>>, u16)> {
+        let peer = peer.into_std().unwrap();
+        peer.set_nonblocking(false).unwrap();
+        std::thread::spawn(move || {
+            let mut peer = WebSocket::from_raw_socket(peer, Role::Client, None);
+            let mut messages = Vec::new();
+            loop {
+                match peer.read().unwrap() {
+                    Message::Close(frame) => return (messages, frame.unwrap().code.into()),
+                    message => messages.push(message.into_data().to_vec()),
+                }
+            }
+        })
+    }
+
+    /// Flushes as the connection task does, until the close frame has left.
+    async fn flush_out(socket: &Socket) {
+        let mut batch = Vec::new();
+        loop {
+            socket.flush(&mut batch);
+            let ended = poll_fn(|cx| match socket.state(cx) {
+                State::Ended => Poll::Ready(true),
+                State::Ending { blocked: true } | State::Blocked => {
+                    socket.poll_unblocked(cx).map(|()| false)
+                }
+                _ => Poll::Ready(false),
+            });
+            if ended.await {
+                return;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_queued_arrives_whole_and_in_order_through_a_full_kernel() {
+        let (socket, _read, peer) = pair(64 * 1024 * 1024).await;
+        let mut sent = Vec::new();
+        let mut batch = Vec::new();
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut told = Vec::new();
+        for n in 0..2000u32 {
+            let mut message = n.to_be_bytes().to_vec();
+            message.resize(4 + rng.usize(..2000), b'x');
+            told.extend(socket.push(frame::binary(&message)).tell);
+            sent.push(message);
+            if n % 10 == 0 {
+                told.extend(socket.flush(&mut batch).tell);
+            }
+        }
+        assert!(matches!(told[..], [first, second, ..]
+            if first >= limits::REPLAY_BYTES && second >= limits::BEHIND_BYTES));
+        assert!(socket.end(close::SHUTDOWN, "done") || socket.queue().flow != Flow::Idle);
+        let reader = reader(peer);
+        flush_out(&socket).await;
+        let (messages, code) = reader.join().unwrap();
+        assert_eq!(code, close::SHUTDOWN);
+        assert_eq!(messages, sent);
+        assert_eq!(socket.queue().unsent(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_whole_messages_and_the_reason() {
+        let (socket, _read, peer) = pair(100_000).await;
+        let mut batch = Vec::new();
+        let message = vec![b'x'; 3000];
+        let mut pushed = Pushed::default();
+        while !pushed.slow {
+            pushed = socket.push(frame::text(&message));
+            socket.flush(&mut batch);
+        }
+        assert!(socket.queue().unsent() < 10_000, "what waited was dropped");
+        assert!(!socket.push(frame::text(b"more")).schedule, "nothing follows a close");
+        let reader = reader(peer);
+        flush_out(&socket).await;
+        let (messages, code) = reader.join().unwrap();
+        assert_eq!(code, close::SLOW);
+        assert!(messages.iter().all(|got| *got == message), "no frame was cut");
+    }
+
+    #[tokio::test]
+    async fn p_v2_media_waits_until_nothing_else_does() {
+        let (socket, _read, peer) = pair(64 * 1024 * 1024).await;
+        socket.push_media(frame::binary(b"picture 1"));
+        socket.push_media(frame::binary(b"picture 2"));
+        socket.push(frame::text(b"alarm"));
+        let reader = reader(peer);
+        let mut batch = Vec::new();
+        while socket.flush(&mut batch).again {}
+        socket.end(close::NORMAL, "");
+        flush_out(&socket).await;
+        let (messages, _) = reader.join().unwrap();
+        assert_eq!(messages, [b"alarm".to_vec(), b"picture 1".to_vec(), b"picture 2".to_vec()]);
     }
 }
