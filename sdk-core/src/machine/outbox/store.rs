@@ -252,7 +252,7 @@ impl Outbox {
     fn take_stored(&mut self, mut record: StoredItem, loaded: bool) {
         let latest = self.now.wall.0.saturating_add(ITEM_LIFE.as_secs() * 1000);
         record.expires = record.expires.min(UnixMillis(latest));
-        self.last_step = self.last_step.max(record.order / super::ORDER_STEP);
+        self.last_step = self.last_step.max(record.order / super::queue::ORDER_STEP);
         let id = record.item.id;
         let Some(lane) = self.lanes.get_mut(usize::from(record.item.lane)) else { return };
         if record.n.is_some_and(|n| n == 0 || lane.numbered.contains_key(&n)) {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    machine::io::StoredLane,
+    machine::io::{StoredItem, StoredLane},
     protocol::{Address, ClientFrame, Json, frames::ClientInfo},
 };
 
