@@ -270,6 +270,9 @@ impl Engine {
 
     /// Drops a slice of what is past its time at `now`. Returns whether there may be more.
     pub(crate) fn expire(&mut self, now: u64) -> bool {
+        if !self.reopen(now) {
+            return false;
+        }
         let Some(store) = &mut self.store else { return false };
         match self.sweep.slice(store, &mut self.memory, now) {
             Ok(more) => more,

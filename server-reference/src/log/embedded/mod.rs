@@ -12,5 +12,6 @@ mod retire;
 mod store;
 #[cfg(test)]
 mod tests;
+mod torn;
 
 pub use store::StoreError;

@@ -1,6 +1,9 @@
 //! The store under the embedded log: tables, and what they take in one durable commit.
 
-use super::codec::{self, BadRow};
+use super::{
+    codec::{self, BadRow},
+    torn,
+};
 use crate::log::{Entry, retention::ONCE_LIFE};
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch as WriteBatch, PersistMode,
@@ -10,6 +13,7 @@ use std::{
     ops::Bound,
     path::Path,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 /// What the directory is stamped with. A store of another version is not touched.
@@ -17,6 +21,8 @@ const VERSION: u64 = 1;
 /// Of a bucket's time to live: how long it takes entries.
 const BUCKETS: u64 = 4;
 const MIB: u64 = 1024 * 1024;
+/// How long the engine may take to write its journal's content into tables.
+const HARDEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +52,12 @@ pub struct Row(BadRow);
 impl From<BadRow> for StoreError {
     fn from(error: BadRow) -> Self {
         Self::Row(Row(error))
+    }
+}
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Engine(error.into())
     }
 }
 
@@ -127,6 +139,18 @@ pub(super) enum Fault {
     After,
 }
 
+/// Makes the directory, so that it is there after a crash.
+fn make_directory(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let made = std::fs::create_dir_all(path).and_then(|()| match path.canonicalize()?.parent() {
+        Some(parent) => std::fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    });
+    Ok(made?)
+}
+
 /// One commit: rows that change, and rows that are only ever added.
 pub(super) struct Commit {
     changed: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
@@ -157,11 +181,21 @@ impl Commit {
 impl Store {
     /// Opens or makes the store in a directory.
     pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self> {
-        let db = Database::builder(path)
-            .cache_size(cache_bytes)
-            .max_journaling_size(256 * MIB)
-            .manual_journal_persist(true)
-            .open()?;
+        make_directory(path)?;
+        let open = || {
+            Database::builder(path)
+                .cache_size(cache_bytes)
+                .max_journaling_size(256 * MIB)
+                .manual_journal_persist(true)
+                .open()
+        };
+        let db = match open() {
+            Err(fjall::Error::JournalRecovery(reason)) if torn::cut_last_batch(path)? => {
+                tracing::warn!(%reason, "left out a commit that had not reached the disk as a whole");
+                open()?
+            }
+            other => other?,
+        };
         let small = || KeyspaceCreateOptions::default().max_memtable_size(16 * MIB);
         let meta = db.keyspace("meta", small)?;
         match meta.get("version")? {
@@ -202,8 +236,18 @@ impl Store {
     /// the kernel may hold the journal's pages as clean though the disk never had them; what was
     /// read from such pages must not count as durable.
     pub(super) fn harden(&self) -> Result<()> {
-        for table in self.tables.iter().chain(self.buckets.iter().map(|bucket| &bucket.rows)) {
-            table.rotate_memtable_and_wait()?;
+        let tables = || self.tables.iter().chain(self.buckets.iter().map(|bucket| &bucket.rows));
+        for table in tables() {
+            table.rotate_memtable()?;
+        }
+        let deadline = Instant::now() + HARDEN_WITHIN;
+        while tables().any(|table| table.sealed_memtable_count() > 0) {
+            // Fails where the engine gave up; it would let the tables wait for ever.
+            self.db.persist(PersistMode::Buffer)?;
+            if Instant::now() >= deadline {
+                return Err(StoreError::Closed);
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
     }

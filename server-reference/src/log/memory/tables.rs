@@ -20,6 +20,9 @@ const ONCE: usize = 1 << 20;
 /// Milliseconds between two looks for heads and records past their life.
 const SWEEP: u64 = 3600 * 1000;
 
+/// Bytes of entries held, at most: past them the oldest go before their time.
+const BYTES: usize = 1 << 30;
+
 /// Rooms, producers and remembered ids.
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
@@ -30,6 +33,8 @@ pub(super) struct Tables {
     once_by_age: VecDeque<(u64, TenantId, ItemId)>,
     /// By time to live: the rooms of the entries held, oldest entry first.
     ages: BTreeMap<u64, VecDeque<(u64, RoomKey)>>,
+    /// Of all entries held.
+    bytes: usize,
     swept: u64,
 }
 
@@ -54,6 +59,7 @@ impl Tables {
             once: BTreeMap::new(),
             once_by_age: VecDeque::new(),
             ages: BTreeMap::new(),
+            bytes: 0,
             swept: 0,
         }
     }
@@ -139,7 +145,9 @@ impl Tables {
             room.append(entry, effect.time);
             let ages = self.ages.entry(self.retention.of(key)).or_default();
             ages.push_back((effect.time, key.clone()));
+            self.bytes += entry.weight();
         }
+        while self.bytes > BYTES && self.drop_oldest() {}
         if let Some(change) = &effect.lane {
             self.number(change, effect.time);
         }
@@ -172,6 +180,17 @@ impl Tables {
         }
     }
 
+    /// Drops the oldest entry of all; returns whether there was one.
+    fn drop_oldest(&mut self) -> bool {
+        let oldest = self.ages.values_mut().filter(|ages| !ages.is_empty());
+        let oldest = oldest.min_by_key(|ages| ages.front().map(|(time, _)| *time));
+        let Some((_, key)) = oldest.and_then(VecDeque::pop_front) else { return false };
+        if let Some(room) = self.rooms.get_mut(&key) {
+            self.bytes = self.bytes.saturating_sub(room.drop_oldest());
+        }
+        true
+    }
+
     fn forget_oldest_once(&mut self) {
         if let Some((time, tenant, id)) = self.once_by_age.pop_front() {
             let key = (tenant, id);
@@ -188,7 +207,7 @@ impl Tables {
                 ages.pop_front_if(|(time, _)| time.saturating_add(*ttl) <= now)
             {
                 if let Some(room) = self.rooms.get_mut(&room) {
-                    room.drop_oldest();
+                    self.bytes = self.bytes.saturating_sub(room.drop_oldest());
                 }
             }
         }
@@ -237,15 +256,16 @@ impl Room {
         self.latest.insert(entry.seq, entry.clone());
     }
 
-    /// Retention takes the oldest entry. The newest value of a key stays; a key that is gone
+    /// Retention takes the oldest entry; returns its weight. The newest value of a key stays; a key that is gone
     /// goes for good.
-    fn drop_oldest(&mut self) {
-        let Some(entry) = self.entries.pop_front() else { return };
+    fn drop_oldest(&mut self) -> usize {
+        let Some(entry) = self.entries.pop_front() else { return 0 };
         if entry.gone
             && self.latest.remove(&entry.seq).is_some()
             && let Some(key) = &entry.key
         {
             self.keys.remove(key);
         }
+        entry.weight()
     }
 }
