@@ -118,8 +118,8 @@ mod tests {
         for n in 1..=4 {
             tally.accept((7, n));
         }
-        [1, 2, 3, 4].map(|n| tally.deliver(1, (7, n)));
-        [1, 3, 2, 3].map(|n| tally.deliver(2, (7, n)));
+        [1, 2, 3, 4].into_iter().for_each(|n| tally.deliver(1, (7, n)));
+        [1, 3, 2, 3].into_iter().for_each(|n| tally.deliver(2, (7, n)));
         let verdict = tally.verdict();
         assert_eq!(
             (verdict.delivered, verdict.lost, verdict.doubled, verdict.reordered),
