@@ -13,7 +13,8 @@ pub mod memory;
 pub mod retention;
 pub mod state;
 
-#[cfg(all(test, feature = "serve"))]
+#[cfg(test)]
+#[cfg(feature = "serve")]
 mod suite;
 
 #[cfg(feature = "serve")]
