@@ -46,7 +46,7 @@ pub(super) enum Connection {
     Fetching,
     /// No attempt before the application sets a token.
     Unauthenticated,
-    /// The next attempt waits for [`Timer::Attempt`].
+    /// The next attempt waits for `Timer::Attempt`.
     Backoff {
         /// The server asked for the delay.
         asked: bool,
