@@ -21,7 +21,7 @@ use std::{
     future::{Future, poll_fn},
     marker::PhantomData,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -190,7 +190,8 @@ pub struct Room<T: Payload = Json> {
     /// The number of the last event taken and not yet told as done.
     taken: Option<u64>,
     hook: Option<Hook>,
-    snapshot: Option<Boxed<Snapshotted>>,
+    /// The hook at work. In a lock only so that a room can be shared between threads.
+    snapshot: Option<Mutex<Boxed<Snapshotted>>>,
     left: bool,
     payload: PhantomData<fn() -> T>,
 }
@@ -257,6 +258,7 @@ impl<T: Payload> Room<T> {
         self.done();
         loop {
             if let Some(snapshot) = &mut self.snapshot {
+                let snapshot = snapshot.get_mut().unwrap_or_else(PoisonError::into_inner);
                 let Poll::Ready(answer) = snapshot.poll_unpin(cx) else { return Poll::Pending };
                 self.snapshot = None;
                 let command = Command::Snapshot(self.sub, answer);
@@ -282,7 +284,7 @@ impl<T: Payload> Room<T> {
         match &event {
             ApiEvent::Event(_, body) => self.taken = body.seq.or(self.taken),
             ApiEvent::SnapshotWanted(_, head) => match &self.hook {
-                Some(hook) => self.snapshot = Some(hook(*head)),
+                Some(hook) => self.snapshot = Some(Mutex::new(hook(*head))),
                 None => {
                     let command = Command::Snapshot(self.sub, Ok(None));
                     self.client.link().tell(Message::Tell(command));
@@ -384,6 +386,19 @@ impl Client {
         let cast = frames::Cast { room: room.to_string(), event, data };
         self.link().call(|call| Command::Cast(call, cast)).await?;
         Ok(())
+    }
+
+    /// Sends an ephemeral event to a room: at most once, to who is there now, not queued (P-R8).
+    ///
+    /// # Errors
+    /// `bad_room`, `bad_data`; `disconnected` while there is no connection.
+    pub async fn cast(
+        &self,
+        room: &str,
+        event: impl Into<String>,
+        data: &(impl Serialize + ?Sized),
+    ) -> Result<()> {
+        self.cast_to(address(self.namespace(), room)?, event.into(), Json::of(data)?).await
     }
 
     /// Asks the server something that makes no sense later (P-S7): no side effect, not queued.

@@ -93,6 +93,7 @@ pub enum Input {
 
 /// What the host can notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "uniffi", derive(uniffi::Enum))]
 pub enum Signal {
     /// The host says the network is there.
     Online,
@@ -270,6 +271,7 @@ pub struct Error {
 
 /// The one end of a submit (P-S6).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "uniffi", derive(uniffi::Enum))]
 pub enum Outcome {
     /// In the log, durable; with its number there when it is kept.
     Accepted(Option<u64>),
@@ -285,6 +287,7 @@ pub enum Outcome {
 
 /// Where the connection stands, as `status:change` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "uniffi", derive(uniffi::Enum))]
 pub enum Status {
     /// The first attempts.
     Connecting,
@@ -300,6 +303,7 @@ pub enum Status {
 
 /// Why the status changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "uniffi", derive(uniffi::Record))]
 pub struct Reason {
     /// A close code (P-C7), or 0 for the application's own call.
     pub code: u16,

@@ -17,7 +17,7 @@ mod uniffi_types {
             AlertId, CameraId, ConnectionId, DispatchId, ItemId, OrganizationId, RecordingId,
             TenantId, UserId,
         },
-        protocol::{Json, Mark},
+        protocol::{Code, Json, Mark},
     };
 
     as_text!(
@@ -31,6 +31,10 @@ mod uniffi_types {
         UserId
     );
 
+    uniffi::custom_type!(Code, String, {
+        lower: |code| code.as_str().to_owned(),
+        try_lift: |text| Ok(text.into()),
+    });
     uniffi::custom_type!(ItemId, String, {
         lower: |id| id.to_string(),
         try_lift: |text| Ok(text.parse()?),

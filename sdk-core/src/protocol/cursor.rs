@@ -11,6 +11,7 @@ pub struct Mark(pub u64);
 
 /// A position in a room's log, opaque to the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "uniffi", derive(uniffi::Record))]
 pub struct Cursor {
     /// The number of the entry, gapless from 1; 0 is the position before the first.
     pub seq: u64,
