@@ -112,10 +112,9 @@ fn convert(event: client::ClientEvent) -> Option<ClientEvent> {
         From::Restart { reason, reconnect_in } => ClientEvent::Restart { reason, reconnect_in },
         From::Settled(id, outcome) => ClientEvent::Settled { id, outcome },
         From::AcceptedLost { lane, .. } => ClientEvent::AcceptedLost { lane },
-        From::Error(error) => ClientEvent::Failed {
-            code: error.code().clone(),
-            reason: error.reason().to_owned(),
-        },
+        From::Error(error) => {
+            ClientEvent::Failed { code: error.code().clone(), reason: error.reason().to_owned() }
+        }
         From::Volatile => ClientEvent::Volatile,
         From::Missed(count) => ClientEvent::Missed { count },
         _ => return None,
@@ -227,7 +226,10 @@ impl Client {
     /// Joins the user's own room for notifications of these types; empty: all.
     pub async fn subscribe_to_notifications(&self, types: Vec<String>) -> Result<Arc<Room>> {
         let types = words(&types);
-        Ok(Room::new(&self.client, self.client.notifications().room(&types).await?.typed().join().await?))
+        Ok(Room::new(
+            &self.client,
+            self.client.notifications().room(&types).await?.typed().join().await?,
+        ))
     }
 
     /// Queues an event for a room; returns once it is stored.

@@ -9,8 +9,8 @@ use tokio::sync::{Mutex, Notify};
 use wardline::{
     client::{self, Incoming, Result, RoomBuilder},
     model::{
-        AlertEvent, DispatchEvent, MonitoringEvent, NotificationEvent, PresenceEvent,
-        PresenceInfo, VideoEvent,
+        AlertEvent, DispatchEvent, MonitoringEvent, NotificationEvent, PresenceEvent, PresenceInfo,
+        VideoEvent,
         ids::{ItemId, UserId},
     },
     protocol::{Address, Clause, Code, Cursor, Json},
