@@ -6,7 +6,8 @@ code, a pull that is cancelled, an exit with a client still open.
     cargo xtask probe python
 
 Needs the generated bindings with the library beside them (WARDLINE_PYTHON, default
-bindings/python/generated) and the server (WARDLINE_SERVER, default target/debug/wardline-server).
+bindings/python/generated), and a server started with `serve --dev` (WARDLINE_URL, WARDLINE_TOKEN);
+where none is named, one of its own (WARDLINE_SERVER, default target/debug/wardline-server).
 """
 
 import asyncio
@@ -34,9 +35,13 @@ atexit.register(ffi.shutdown)
 
 
 class Server:
-    """A real server of its own, on a port of its own."""
+    """The server that is named, or one of its own, on a port of its own."""
 
     def __init__(self, folder):
+        self.process = None
+        if "WARDLINE_URL" in os.environ:
+            self.url, self.token = os.environ["WARDLINE_URL"], os.environ["WARDLINE_TOKEN"]
+            return
         command = [str(SERVER), "serve", "--dev", "--port", "0"]
         self.process = subprocess.Popen(
             command,
@@ -54,8 +59,9 @@ class Server:
         self.url, self.token = said["url"], said["token"]
 
     def stop(self):
-        self.process.terminate()
-        self.process.wait(timeout=20)
+        if self.process:
+            self.process.terminate()
+            self.process.wait(timeout=20)
 
 
 async def message(room):

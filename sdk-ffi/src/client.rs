@@ -241,7 +241,7 @@ impl Client {
         options: Option<SendOptions>,
     ) -> Result<Arc<Sending>> {
         let outgoing = with(self.client.send(&room, event, &data), options);
-        Ok(Arc::new(Sending::new(outgoing.await?)))
+        Ok(Arc::new(Sending::new(&self.client, outgoing.await?)))
     }
 
     /// Sends an ephemeral event: at most once, to who is there now.

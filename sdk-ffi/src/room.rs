@@ -281,7 +281,7 @@ impl Room {
     ) -> Result<Arc<Sending>> {
         // Not through the room, which a pending pull holds.
         let outgoing = with(self.client.send(self.address.as_str(), event, &data), options);
-        Ok(Arc::new(Sending::new(outgoing.await?)))
+        Ok(Arc::new(Sending::new(&self.client, outgoing.await?)))
     }
 
     /// Who is in the room now.

@@ -5,6 +5,7 @@ use tokio::sync::Mutex;
 use wardline::{
     client::{self, Outcome, Outgoing, Result},
     model::ids::ItemId,
+    protocol::Code,
 };
 
 /// How to send.
@@ -46,26 +47,15 @@ enum State {
 /// An item that is stored and under way.
 #[derive(uniffi::Object)]
 pub struct Sending {
+    client: client::Client,
     id: ItemId,
-    state: Mutex<Option<State>>,
+    state: Mutex<State>,
 }
 
 impl Sending {
-    pub(crate) fn new(sending: client::Sending) -> Self {
-        Self { id: sending.id(), state: Mutex::new(Some(State::UnderWay(sending))) }
-    }
-
-    async fn end(&self, cancel: bool) -> Result<Outcome> {
-        let mut state = self.state.lock().await;
-        let end = match state.take() {
-            Some(State::UnderWay(sending)) if cancel => sending.cancel().await,
-            Some(State::UnderWay(sending)) => sending.outcome().await,
-            Some(State::Ended(end)) => end,
-            // Someone began to wait and was stopped: its end is told to the client's events.
-            None => Ok(Outcome::Uncertain),
-        };
-        *state = Some(State::Ended(end.clone()));
-        end
+    pub(crate) fn new(client: &client::Client, sending: client::Sending) -> Self {
+        let (client, id) = (client.clone(), sending.id());
+        Self { client, id, state: Mutex::new(State::UnderWay(sending)) }
     }
 }
 
@@ -76,13 +66,23 @@ impl Sending {
         self.id
     }
 
-    /// Waits for its end.
+    /// Waits for its end. Giving up loses nothing: it can be asked again.
     pub async fn outcome(&self) -> Result<Outcome> {
-        self.end(false).await
+        let mut state = self.state.lock().await;
+        let end = match &mut *state {
+            State::UnderWay(sending) => sending.await,
+            State::Ended(end) => return end.clone(),
+        };
+        *state = State::Ended(end.clone());
+        end
     }
 
-    /// Takes it back, if it can still be.
+    /// Takes it back, if it can still be: what became of it.
     pub async fn cancel(&self) -> Result<Outcome> {
-        self.end(true).await
+        match self.client.cancel(self.id).await {
+            // It has ended before.
+            Err(error) if *error.code() == Code::NOT_FOUND => self.outcome().await,
+            end => end,
+        }
     }
 }

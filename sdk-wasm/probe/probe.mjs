@@ -5,7 +5,8 @@
 //
 //     cargo xtask probe node
 //
-// Needs sdk-wasm/dist (WARDLINE_WASM) and the server (WARDLINE_SERVER).
+// Needs sdk-wasm/dist (WARDLINE_WASM), and a server started with `serve --dev` (WARDLINE_URL,
+// WARDLINE_TOKEN); where none is named, one of its own (WARDLINE_SERVER).
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -26,8 +27,10 @@ const binary = process.env.WARDLINE_SERVER ?? join(target, 'debug/wardline-serve
 globalThis.WebSocket ??= WebSocket;
 const { Client } = createRequire(import.meta.url)(join(dist, 'wardline_wasm.js'));
 
-/** A real server of its own, on a port of its own. */
+/** The server that is named, or one of its own, on a port of its own. */
 async function serve(folder) {
+  const { WARDLINE_URL: url, WARDLINE_TOKEN: token } = process.env;
+  if (url) return { url, token, stop() {} };
   const child = spawn(binary, ['serve', '--dev', '--port', '0'], {
     cwd: folder,
     env: { ...process.env, LOG_LEVEL: 'error' },
@@ -40,7 +43,11 @@ async function serve(folder) {
     if (word === 'listening') break;
   }
   child.stdout.resume();
-  return { child, url: said.url, token: said.token };
+  const stop = () => {
+    child.kill('SIGTERM');
+    return new Promise(done => child.once('exit', done));
+  };
+  return { url: said.url, token: said.token, stop };
 }
 
 /** The next events of a room that are messages, one by one. */
@@ -113,7 +120,6 @@ try {
   await probe(server);
   console.log('node: joined, a typed alert came, one queued message was accepted');
 } finally {
-  server.child.kill('SIGTERM');
-  await new Promise(done => server.child.once('exit', done));
+  await server.stop();
   rmSync(folder, { recursive: true });
 }

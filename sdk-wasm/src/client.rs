@@ -200,7 +200,8 @@ impl Client {
         let client = self.client.clone();
         promise(async move {
             let (data, options) = (Json::parse(&data)?, read::<Send>(options)?);
-            Ok(Sending::new(options.apply(client.send(&room, event, &data)).await?))
+            let sending = options.apply(client.send(&room, event, &data)).await?;
+            Ok(Sending::new(client, sending))
         })
     }
 

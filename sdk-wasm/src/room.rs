@@ -8,9 +8,10 @@ use futures_util::{
 use serde::Deserialize;
 use std::{pin::pin, rc::Rc, time::Duration};
 use wardline::{
-    client::{self, Error, Outgoing, RoomBuilder},
+    client::{self, Error, Outcome, Outgoing, RoomBuilder},
     driver::queue::Watch,
-    protocol::{Address, Clause, Cursor, Json},
+    model::ids::ItemId,
+    protocol::{Address, Clause, Code, Cursor, Json},
 };
 use wasm_bindgen::prelude::*;
 
@@ -140,7 +141,8 @@ impl Room {
         promise(async move {
             let (data, options) = (Json::parse(&data)?, read::<Send>(options)?);
             let outgoing = inner.client.send(inner.address.as_str(), event, &data);
-            Ok(Sending::new(options.apply(outgoing).await?))
+            let sending = options.apply(outgoing).await?;
+            Ok(Sending::new(inner.client.clone(), sending))
         })
     }
 
@@ -163,29 +165,34 @@ impl Room {
     }
 }
 
+enum State {
+    UnderWay(client::Sending),
+    Ended(Result<Outcome, Error>),
+}
+
 /// An item that is stored and under way.
 #[wasm_bindgen]
 pub struct Sending {
-    id: String,
-    sending: Rc<Mutex<Option<client::Sending>>>,
+    client: client::Client,
+    id: ItemId,
+    state: Rc<Mutex<State>>,
 }
 
 impl Sending {
-    pub(crate) fn new(sending: client::Sending) -> Self {
-        Self { id: sending.id().to_string(), sending: Rc::new(Mutex::new(Some(sending))) }
+    pub(crate) fn new(client: client::Client, sending: client::Sending) -> Self {
+        let id = sending.id();
+        Self { client, id, state: Rc::new(Mutex::new(State::UnderWay(sending))) }
     }
+}
 
-    fn end(&self, cancel: bool) -> js_sys::Promise {
-        let sending = Rc::clone(&self.sending);
-        promise(async move {
-            let Some(sending) = sending.lock().await.take() else {
-                let reason = "the end of this item was asked for before";
-                return Err(Error::new(wardline::protocol::Code::BAD_PARAMS, reason));
-            };
-            let end = if cancel { sending.cancel().await } else { sending.outcome().await };
-            write(&Ended::from(end?))
-        })
-    }
+async fn end_of(state: Rc<Mutex<State>>) -> Result<Outcome, Error> {
+    let mut state = state.lock().await;
+    let end = match &mut *state {
+        State::UnderWay(sending) => sending.await,
+        State::Ended(end) => return end.clone(),
+    };
+    *state = State::Ended(end.clone());
+    end
 }
 
 #[wasm_bindgen]
@@ -193,16 +200,25 @@ impl Sending {
     /// The item's id, which becomes the event's.
     #[wasm_bindgen(getter)]
     pub fn id(&self) -> String {
-        self.id.clone()
+        self.id.to_string()
     }
 
-    /// Waits for its end: JSON `{outcome, seq?, code?, reason?}`. To be asked once.
+    /// Waits for its end: JSON `{outcome, seq?, code?, reason?}`.
     pub fn outcome(&self) -> js_sys::Promise {
-        self.end(false)
+        let state = Rc::clone(&self.state);
+        promise(async move { write(&Ended::from(end_of(state).await?)) })
     }
 
-    /// Takes it back, if it can still be; gives its end.
+    /// Takes it back, if it can still be; gives what became of it.
     pub fn cancel(&self) -> js_sys::Promise {
-        self.end(true)
+        let (client, id, state) = (self.client.clone(), self.id, Rc::clone(&self.state));
+        promise(async move {
+            let end = match client.cancel(id).await {
+                // It has ended before.
+                Err(error) if *error.code() == Code::NOT_FOUND => end_of(state).await,
+                end => end,
+            };
+            write(&Ended::from(end?))
+        })
     }
 }

@@ -13,10 +13,12 @@ use crate::{
     },
 };
 use futures_channel::oneshot;
+use futures_util::FutureExt as _;
 use serde::Serialize;
 use std::{
     future::{Future, IntoFuture},
     pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -121,12 +123,13 @@ impl Sending {
         self.id
     }
 
-    /// Waits for its end: accepted, refused, expired, cancelled or uncertain (P-S6).
+    /// Waits for its end: accepted, refused, expired, cancelled or uncertain (P-S6). A `Sending`
+    /// is itself the future of its end: `(&mut sending).await` can be given up and begun again.
     ///
     /// # Errors
     /// `closed` when the client ends first: the item is stored, and goes on with the next client.
     pub async fn outcome(self) -> Result<Outcome> {
-        self.outcome.await.map_err(|_| Error::closed())
+        self.await
     }
 
     /// Waits until it is accepted; gives its number in the room's log where it is kept.
@@ -151,11 +154,19 @@ impl Sending {
     /// # Errors
     /// `closed`.
     pub async fn cancel(self) -> Result<Outcome> {
-        let id = self.id;
-        match self.client.link().call(|call| Command::Cancel(call, id)).await? {
-            ReplyValue::Outcome(outcome) => Ok(outcome),
-            _ => self.outcome().await,
+        match self.client.cancel(self.id).await {
+            // It has ended before.
+            Err(error) if *error.code() == Code::NOT_FOUND => self.await,
+            end => end,
         }
+    }
+}
+
+impl Future for Sending {
+    type Output = Result<Outcome>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.outcome.poll_unpin(cx).map(|end| end.map_err(|_| Error::closed()))
     }
 }
 
@@ -179,6 +190,17 @@ impl Client {
         data: &(impl Serialize + ?Sized),
     ) -> Outgoing {
         self.outgoing(address(self.namespace(), room), event.into(), Json::of(data))
+    }
+
+    /// Takes an item back by its id, if it can still be: what became of it.
+    ///
+    /// # Errors
+    /// `not_found` where no item of this id waits, as after its end; `closed`.
+    pub async fn cancel(&self, id: ItemId) -> Result<Outcome> {
+        match self.link().call(|call| Command::Cancel(call, id)).await? {
+            ReplyValue::Outcome(outcome) => Ok(outcome),
+            _ => Err(Error::new(Code::NOT_FOUND, "no item of this id waits here")),
+        }
     }
 
     pub(super) fn outgoing(

@@ -240,7 +240,10 @@ async fn p_s5_an_item_that_was_not_sent_is_taken_back_locally() {
     local(async {
         let world = world();
         let sending = world.client.send("notes", "note", &1).await.unwrap();
+        let id = sending.id();
         assert_eq!(sending.cancel().await, Ok(Outcome::Cancelled));
+        let again = world.client.cancel(id).await.unwrap_err();
+        assert_eq!(again.code(), &Code::NOT_FOUND);
         let bad = world.client.send("not a room", "note", &1).await.unwrap_err();
         assert_eq!(bad.code(), &Code::BAD_ROOM);
         assert!(matches!(bad, Error::Invalid { .. }));

@@ -239,6 +239,13 @@ impl Board {
     }
 }
 
+/// A driver that is dropped with its runtime leaves no one waiting.
+impl Drop for Board {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 /// Adds an event so that what a reader leaves lying stays bounded: numbered events by credit
 /// (P-R5), ephemeral ones by dropping, presence by folding, and what only repeats by leaving it out.
 fn enqueue(waiting: &mut VecDeque<ApiEvent>, event: ApiEvent) {

@@ -33,6 +33,10 @@ struct Shelf {
 }
 
 impl Shelf {
+    fn has(&self, item: &StoredItem) -> bool {
+        self.items.contains_key(&item.order) || self.orders.contains_key(&item.item.id)
+    }
+
     fn item(&mut self, id: ItemId) -> Option<&mut StoredItem> {
         self.items.get_mut(self.orders.get(&id)?)
     }
@@ -86,8 +90,11 @@ impl Contents {
         if holder.lock != self.lock && ops.iter().any(numbers) {
             return Err(StoreError::NotOwner);
         }
-        if self.shelves.get(holder.shelf).is_none() {
+        let Some(shelf) = self.shelves.get(holder.shelf) else {
             return Err(StoreError::Io("written before it was loaded".into()));
+        };
+        if ops.iter().any(|op| matches!(op, StoreOp::Put(item) if shelf.has(item))) {
+            return Err(StoreError::Io("an item would be put over another".into()));
         }
         for op in ops {
             if let StoreOp::Bind(owner) = op {

@@ -28,6 +28,7 @@ macro_rules! storage_suite {
             owners_do_not_see_each_other
             what_was_written_before_the_first_welcome_becomes_the_owners
             the_older_holder_of_the_lock_gives_no_numbers
+            an_item_is_never_put_over_another
             a_failed_batch_leaves_nothing
         );
     };
@@ -179,6 +180,21 @@ pub(crate) async fn the_older_holder_of_the_lock_gives_no_numbers<S: Shelf>(shel
     let loaded = second.load(None).await.unwrap();
     let numbers: Vec<_> = loaded.items.iter().map(|item| (item.order, item.n)).collect();
     assert_eq!(numbers, [(1, Some(1)), (3, None)]);
+}
+
+pub(crate) async fn an_item_is_never_put_over_another<S: Shelf>(shelf: &S) {
+    let mut storage = shelf.open();
+    storage.load(None).await.unwrap();
+    commit(&mut storage, vec![put(1)]).await.unwrap();
+    let mut same_order = item(1);
+    same_order.item.id = ItemId(99);
+    let mut same_id = item(2);
+    same_id.item.id = item(1).item.id;
+    for other in [same_order, same_id] {
+        let result = commit(&mut storage, vec![StoreOp::Put(Box::new(other))]).await;
+        assert!(matches!(result, Err(StoreError::Io(_))));
+    }
+    assert_eq!(storage.load(None).await.unwrap().items, [item(1)]);
 }
 
 pub(crate) async fn a_failed_batch_leaves_nothing<S: Shelf>(shelf: &S) {
