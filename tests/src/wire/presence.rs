@@ -1,0 +1,64 @@
+//! Leases of presence as the frames describe them: no one is gone who is there or in grace (P-P2).
+
+use super::LinkId;
+use crate::{hold, violation::Checked};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use wardline::{model::ids::UserId, protocol::limits::GRACE};
+use wardline_server::log::RoomKey;
+
+/// All leases.
+#[derive(Debug, Default)]
+pub(super) struct Leases(BTreeMap<(RoomKey, String), Lease>);
+
+#[derive(Debug, Default)]
+struct Lease {
+    links: BTreeSet<LinkId>,
+    /// When the last one ended, and whether that means gone at once.
+    ended: Option<(Duration, bool)>,
+}
+
+impl Leases {
+    pub(super) fn begin(&mut self, room: &RoomKey, user: &str, link: LinkId) {
+        let lease = self.0.entry((room.clone(), user.to_owned())).or_default();
+        lease.links.insert(link);
+        lease.ended = None;
+    }
+
+    pub(super) fn end(
+        &mut self,
+        room: &RoomKey,
+        user: &str,
+        link: LinkId,
+        clean: bool,
+        now: Duration,
+    ) {
+        if let Some(lease) = self.0.get_mut(&(room.clone(), user.to_owned()))
+            && lease.links.remove(&link)
+            && lease.links.is_empty()
+        {
+            lease.ended = Some((now, clean));
+        }
+    }
+
+    pub(super) fn gone(&self, room: &RoomKey, user: &UserId, now: Duration) -> Checked {
+        let Some(lease) = self.0.get(&(room.clone(), user.as_str().to_owned())) else {
+            return Ok(());
+        };
+        hold!(lease.links.is_empty(), PresenceFlap, "{user} gone from {room:?} while there");
+        let Some((ended, clean)) = lease.ended else { return Ok(()) };
+        let waited = now.saturating_sub(ended);
+        hold!(
+            clean || waited >= GRACE,
+            PresenceFlap,
+            "{user} gone from {room:?} {waited:?} after its connection"
+        );
+        Ok(())
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}

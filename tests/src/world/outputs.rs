@@ -1,0 +1,459 @@
+//! What a machine wants done: judged, then scheduled.
+
+use super::{
+    World,
+    links::Message,
+    process::{Call, Transport},
+    schedule::Due,
+};
+use crate::{hold, plan::Fault, tokens::SECRET, violation::Checked, wire::room_key};
+use std::time::Duration;
+use wardline::{
+    machine::{
+        ApiEvent, CallId, Close, Error, Generation, Outcome, Output, Owner, ReplyValue, Status,
+        StoreOp,
+    },
+    model::ids::ItemId,
+    protocol::{ClientFrame, Code, codec, close, frames::Hello},
+};
+use wardline_server::hub::Principal;
+
+impl World {
+    pub(super) fn client_output(&mut self, client: usize, output: Output) -> Checked {
+        if self.plan.search_secrets {
+            hold!(!leaks(&output), SecretLeak, "client {client}: {output:?}");
+        }
+        let who = self.clients[client].who();
+        match output {
+            Output::Dial(generation, _) => {
+                self.dial(client, generation)?;
+            }
+            Output::Text(generation, text) => self.client_text(client, generation, text)?,
+            Output::Binary(generation, bytes) => {
+                if let Some(link) = self.writable(client, generation)? {
+                    self.write_up(link, Message::Binary(bytes));
+                }
+            }
+            Output::Close(generation, close) => self.client_closes(client, generation, close)?,
+            Output::Load(owner) => {
+                let at = self.store_time(client);
+                self.schedule.at(at, Due::Loaded(who, owner));
+            }
+            Output::Store(batch, ops) => {
+                for op in &ops {
+                    if let StoreOp::Cursor(name, room, cursor) = op {
+                        self.clients[client].app.storing(name, room, *cursor, &self.model)?;
+                    }
+                }
+                self.trace.note(self.now, || format!("client {client} ⇒ {batch:?} {}", words(&ops)));
+                self.clients[client].batches.push_back((batch, ops));
+                let at = self.store_time(client);
+                self.schedule.at(at, Due::Stored(who, batch));
+            }
+            Output::FetchToken => {
+                let fails = self.may(Fault::Tokens)
+                    && (self.clients[client].provider_fails || self.chance(12));
+                let token = (!fails).then(|| self.issue(client));
+                let at = self.now + self.span(1, 400);
+                self.schedule.at(at, Due::Token(who, token));
+            }
+            Output::Reply(call, result) => self.reply(client, call, result)?,
+            Output::Event(event) => self.api_event(client, event)?,
+            Output::Timeout(_) => {}
+        }
+        Ok(())
+    }
+
+    /// When the store is done with the next operation.
+    fn store_time(&mut self, client: usize) -> Duration {
+        let disk = self.clients[client].disk;
+        let slow = self.disks[disk].slow;
+        let took = self.span(0, 6) + slow;
+        let process = &mut self.clients[client];
+        process.store_free = process.store_free.max(self.now) + took;
+        process.store_free
+    }
+
+    fn dial(&mut self, client: usize, generation: Generation) -> Checked {
+        let late = self.clients[client].lateness;
+        let process = &mut self.clients[client];
+        let open = process.transports.iter().find(|(_, transport)| !transport.ended);
+        hold!(open.is_none(), TwoTransports, "client {client} dials {generation:?}, has {open:?}");
+        let fresh = process.transports.keys().all(|older| *older < generation);
+        hold!(fresh, TwoTransports, "client {client} dials {generation:?} twice");
+        process.pace.dialled(self.now, late).map_err(|violation| {
+            crate::violation::Violation::new(
+                violation.invariant,
+                format!("client {client}: {}", violation.detail),
+            )
+        })?;
+        process.transports.insert(generation, Transport::default());
+        // Old ones are over; a few stay known for their ghosts.
+        while process.transports.len() > 16 {
+            process.transports.pop_first();
+        }
+        let who = process.who();
+        let at = self.now + self.span(2, 200);
+        self.trace.note(self.now, || format!("client {client} dials {generation:?}"));
+        self.schedule.at(at, Due::Dialled(who, generation));
+        Ok(())
+    }
+
+    /// The path of a generation, if the machine may write to it.
+    fn writable(&self, client: usize, generation: Generation) -> Checked<Option<crate::wire::LinkId>> {
+        let transport = self.clients[client].transports.get(&generation);
+        let ended = transport.is_none_or(|transport| transport.ended);
+        hold!(!ended, AfterClose, "client {client} writes to {generation:?}, which is over");
+        Ok(transport.and_then(|transport| transport.link))
+    }
+
+    fn client_text(&mut self, client: usize, generation: Generation, text: String) -> Checked {
+        let Some(link) = self.writable(client, generation)? else {
+            hold!(false, AfterClose, "client {client} writes to {generation:?} before it is open");
+            return Ok(());
+        };
+        for object in codec::objects(&text) {
+            let frame = match ClientFrame::decode(object) {
+                Ok(frame) => frame,
+                Err(error) => {
+                    hold!(false, BadFrame, "client {client} writes {object}: {error}");
+                    continue;
+                }
+            };
+            let carries = matches!(frame, ClientFrame::Hello(_) | ClientFrame::Auth(_));
+            let leaks = !carries && object.contains(SECRET);
+            hold!(!leaks, SecretLeak, "client {client} writes {object}");
+            match &frame {
+                ClientFrame::Hello(hello) => self.judge_hello(client, hello)?,
+                ClientFrame::Send(send) => {
+                    self.judge_number(client, send.lane, send.n, send.id, send.base)?;
+                    let Some(item) = self.model.items.get_mut(send.id) else {
+                        hold!(false, Invention, "client {client} sends {object}, never submitted");
+                        continue;
+                    };
+                    item.was_sent = true;
+                    let same = item.data == send.data
+                        && item.room.as_str() == send.room
+                        && item.lane == send.lane;
+                    hold!(same, Invention, "client {client} sends {object}, submitted {item:?}");
+                }
+                ClientFrame::Skip(skip) => {
+                    self.judge_number(client, skip.lane, skip.n, skip.id, skip.base)?;
+                }
+                _ => {}
+            }
+        }
+        self.write_up(link, Message::Text(text));
+        Ok(())
+    }
+
+    fn judge_hello(&mut self, client: usize, hello: &Hello) -> Checked {
+        self.clients[client].producer = Some(hello.producer);
+        for (lane, done) in &hello.lanes {
+            self.judge_done(client, *lane, *done)?;
+        }
+        Ok(())
+    }
+
+    /// `done`: every number up to it was answered, or its item has its outcome (P-S2).
+    fn judge_done(&self, client: usize, lane: u8, done: u64) -> Checked {
+        let Some(producer) = self.clients[client].producer else { return Ok(()) };
+        let items = &self.model.items;
+        let from = (producer, lane, 0);
+        let to = (producer, lane, done);
+        for ((_, _, n), id) in items.numbered.range(from..=to) {
+            let answered = items.answered.contains(&(producer, lane, *n));
+            let over = items.get(*id).is_none_or(|item| !item.outcomes.is_empty() || item.excused);
+            hold!(
+                answered || over,
+                DoneAhead,
+                "client {client} says done {done} of lane {lane}, {n} ({id}) was not answered"
+            );
+        }
+        Ok(())
+    }
+
+    /// A number on the wire: it is in the store, and belongs to this item (P-S1).
+    fn judge_number(
+        &mut self,
+        client: usize,
+        lane: u8,
+        n: u64,
+        id: ItemId,
+        base: Option<u64>,
+    ) -> Checked {
+        let process = &self.clients[client];
+        let stored = self.disks[process.disk].view(&process.session).and_then(|snapshot| {
+            snapshot.items.iter().find(|stored| stored.item.id == id).map(|stored| stored.n)
+        });
+        let disturbed = self.disks[process.disk].disturbed > 0;
+        hold!(
+            stored == Some(Some(n)) || disturbed,
+            UnnumberedOnWire,
+            "client {client} sends {id} as {n} of lane {lane}, the store has {stored:?}"
+        );
+        if let Some(producer) = process.producer {
+            self.model.items.numbered.insert((producer, lane, n), id);
+        }
+        if let Some(base) = base {
+            self.judge_done(client, lane, base)?;
+        }
+        Ok(())
+    }
+
+    fn client_closes(&mut self, client: usize, generation: Generation, close: Close) -> Checked {
+        let Some(transport) = self.clients[client].transports.get_mut(&generation) else {
+            return Ok(());
+        };
+        if std::mem::replace(&mut transport.ended, true) {
+            return Ok(());
+        }
+        let link = transport.link;
+        self.trace.note(self.now, || format!("client {client} closes {generation:?}: {close:?}"));
+        let impaired = link.and_then(|id| self.links.get(&id)).is_none_or(|link| link.impaired);
+        self.judge_close(client, &close, impaired)?;
+        let pace = &mut self.clients[client].pace;
+        pace.ended(self.now, Some(close.code));
+        if close.code != close::PROBE_FAILED {
+            // Its own reasons (drain, disconnect, another owner) have their own delays.
+            pace.excuse();
+        }
+        if let Some(id) = link {
+            if let Some(link) = self.links.get_mut(&id) {
+                link.client_ended = true;
+            }
+            self.write_up(id, Message::Close(close.code, close.reason));
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, client: usize, id: CallId, result: Result<ReplyValue, Error>) -> Checked {
+        let Some(call) = self.clients[client].calls.remove(&id) else {
+            hold!(false, Outcome, "client {client}: {id:?} answered twice: {result:?}");
+            return Ok(());
+        };
+        self.trace.note(self.now, || format!("client {client} reply {call:?}: {result:?}"));
+        match call {
+            Call::Submit(item) => self.submitted(client, item, &result),
+            Call::Cancel(item) => {
+                if let Ok(ReplyValue::Outcome(outcome)) = &result
+                    && let Some(item) = self.model.items.get(item)
+                    && let Some((_, told)) = item.outcomes.last()
+                {
+                    hold!(
+                        told == outcome || item.excused || item.copied,
+                        Outcome,
+                        "cancel of {id:?} says {outcome:?}, settled as {told:?}"
+                    );
+                }
+                Ok(())
+            }
+            Call::Subscribe(sub) => match result {
+                Ok(ReplyValue::Joined { cursor, mode }) => {
+                    self.clients[client].app.joined(sub, cursor, mode, &self.model)
+                }
+                Ok(other) => {
+                    hold!(false, Outcome, "subscribe answered {other:?}");
+                    Ok(())
+                }
+                Err(error) => {
+                    if let Some(known) = self.clients[client].app.subs.get_mut(&sub) {
+                        known.wanted = false;
+                        known.left = Some(error.code);
+                    }
+                    Ok(())
+                }
+            },
+            Call::Disconnect => {
+                if !self.clients[client].wants_connection {
+                    self.clients[client].pace.stopped("disconnect");
+                }
+                Ok(())
+            }
+            Call::Connect | Call::Other => Ok(()),
+        }
+    }
+
+    fn submitted(
+        &mut self,
+        client: usize,
+        id: ItemId,
+        result: &Result<ReplyValue, Error>,
+    ) -> Checked {
+        let process = &self.clients[client];
+        let there = self.disks[process.disk]
+            .parts()
+            .any(|part| part.items.iter().any(|stored| stored.item.id == id));
+        let Some(item) = self.model.items.get_mut(id) else { return Ok(()) };
+        match result {
+            Ok(ReplyValue::Queued(told)) => {
+                hold!(*told == id, AnswerId, "submit of {id} answered {told}");
+                let disturbed = self.disks[process.disk].disturbed > 0;
+                let over = !item.outcomes.is_empty();
+                hold!(
+                    there || disturbed || over,
+                    Durability,
+                    "client {client}: {id} told queued, not in the store"
+                );
+                item.queued = true;
+            }
+            Ok(other) => {
+                hold!(false, Outcome, "submit answered {other:?}");
+            }
+            Err(_) => item.failed = true,
+        }
+        Ok(())
+    }
+
+    fn api_event(&mut self, client: usize, event: ApiEvent) -> Checked {
+        self.trace.note(self.now, || format!("client {client} event {event:?}"));
+        let who = self.clients[client].who();
+        match &event {
+            ApiEvent::Status { status, reason, .. } => {
+                let process = &mut self.clients[client];
+                process.status = Some(*status);
+                match status {
+                    Status::Disconnected if !process.wants_connection => {}
+                    Status::Disconnected | Status::Unauthenticated => {
+                        process.pace.stopped(&format!("status {status:?} ({reason:?})"));
+                    }
+                    _ => {}
+                }
+                Ok(())
+            }
+            ApiEvent::Established { tenant, user, .. } => {
+                let process = &mut self.clients[client];
+                process.pace.welcomed(self.now);
+                let owner = Owner {
+                    server: String::new(),
+                    tenant: tenant.clone(),
+                    user: user.clone(),
+                };
+                if process.bound.as_ref().is_some_and(|bound| *bound != owner) {
+                    for sub in process.app.subs.values_mut() {
+                        sub.wanted &= sub.key.is_none();
+                    }
+                }
+                process.bound = Some(owner);
+                let principal = plain_principal(tenant, user);
+                process.app.established(|room| room_key(&principal, room.as_str()));
+                Ok(())
+            }
+            ApiEvent::Settled(id, outcome) => self.settled(client, *id, outcome),
+            ApiEvent::AcceptedLost { .. } => {
+                let disk = self.clients[client].disk;
+                let caused = self.model.has_losses() || self.disks[disk].disturbed > 0;
+                hold!(caused, LostAck, "client {client} is told {event:?} without a loss");
+                Ok(())
+            }
+            ApiEvent::SnapshotWanted(sub, head) => {
+                let at = self.now + self.span(1, 300);
+                self.schedule.at(at, Due::Snapshot(who, *sub, *head));
+                Ok(())
+            }
+            ApiEvent::Event(sub, handed) => {
+                let (sub, seq) = (*sub, handed.seq);
+                self.clients[client].app.event(&event, &self.model)?;
+                if let Some(seq) = seq {
+                    let at = self.now + self.appetite(client);
+                    self.schedule.at(at, Due::Done(who, sub, seq));
+                }
+                Ok(())
+            }
+            ApiEvent::Left(sub, code) => {
+                self.clients[client].app.event(&event, &self.model)?;
+                if *code == Code::CLOSED || *code == Code::STOPPED {
+                    if let Some(known) = self.clients[client].app.subs.get_mut(sub) {
+                        known.wanted = false;
+                    }
+                }
+                Ok(())
+            }
+            _ => self.clients[client].app.event(&event, &self.model),
+        }
+    }
+
+    fn appetite(&mut self, client: usize) -> Duration {
+        let most = self.clients[client].appetite;
+        if self.calm { Duration::ZERO } else { most.mul_f64(self.rng.f64()) }
+    }
+
+    fn settled(&mut self, client: usize, id: ItemId, outcome: &Outcome) -> Checked {
+        let disk = self.clients[client].disk;
+        // Lives count over all processes, which may share a store.
+        let life = self.clients[client].life * 16 + u32::try_from(client).unwrap_or(0);
+        let unsure = self.model.has_losses() || self.disks[disk].disturbed > 0;
+        let accepted = self.model.items.accepted.contains(&id);
+        let shared = self.plan.has(Fault::StoreShared) || self.plan.has(Fault::StoreCopied);
+        let Some(item) = self.model.items.get_mut(id) else {
+            hold!(false, Invention, "client {client} is told {id} {outcome:?}, never submitted");
+            return Ok(());
+        };
+        match outcome {
+            Outcome::Accepted(seq) => {
+                hold!(accepted, ToldBeforeDurable, "{id} told accepted, the log never said so");
+                if let Some(seq) = seq
+                    && item.persist
+                    && !item.lost_by_log
+                {
+                    let there = item.standing.iter().any(|(room, mark)| {
+                        self.model.rooms.ever(room, *mark).is_some_and(|entry| entry.seq == *seq)
+                    });
+                    hold!(there, LostAck, "{id} told accepted at {seq}, stands {:?}", item.standing);
+                }
+            }
+            Outcome::Uncertain => {
+                hold!(
+                    unsure || shared || item.excused,
+                    Outcome,
+                    "{id} told uncertain without a cause"
+                );
+            }
+            Outcome::Cancelled => {
+                hold!(item.cancelled, Outcome, "{id} told cancelled, nobody cancelled");
+            }
+            Outcome::Expired => {
+                hold!(item.ttl, Outcome, "{id} told expired, it had no time to live");
+            }
+            Outcome::Refused(..) => {}
+        }
+        item.settled(id, life, outcome)
+    }
+}
+
+fn plain_principal(
+    tenant: &wardline::model::ids::TenantId,
+    user: &wardline::model::ids::UserId,
+) -> Principal {
+    Principal {
+        tenant: tenant.clone(),
+        user: user.clone(),
+        organization: None,
+        roles: Vec::new(),
+        token_id: None,
+        issued: 0,
+        expires: None,
+    }
+}
+
+/// Whether anything an application, a store or a log line would show holds a token.
+fn leaks(output: &Output) -> bool {
+    match output {
+        Output::Text(..) | Output::Binary(..) => false,
+        other => format!("{other:?}").contains(SECRET),
+    }
+}
+
+/// A batch in few words.
+fn words(ops: &[StoreOp]) -> String {
+    let mut words = String::new();
+    for op in ops {
+        match op {
+            StoreOp::Put(item) => {
+                words.push_str(&format!("Put({} lane {}) ", item.item.id, item.item.lane));
+            }
+            other => words.push_str(&format!("{other:?} ")),
+        }
+    }
+    words
+}
