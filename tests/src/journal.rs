@@ -1,7 +1,7 @@
 //! The log behind the hubs: the real memory log with its explicit sync, and the way there and back.
 
 use std::collections::BTreeMap;
-use wardline_server::log::{MemoryLog, Number, Reply, Request, Retention, RoomKey, Step, Ticket};
+use wardline_server::log::{MemoryLog, Number, Reply, Request, Retention, Ticket};
 
 /// Who asked: a node in one of its lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +76,6 @@ impl Journal {
         self.said(replies)
     }
 
-    /// Where a room's log stands; makes it if there is none.
-    pub fn extent(&mut self, room: &RoomKey, now: u64) -> Vec<Said> {
-        self.ask(None, Request::Prove(Ticket(0), room.clone(), None), now)
-    }
-
     fn said(&mut self, replies: Vec<Reply>) -> Vec<Said> {
         let mut said = Vec::with_capacity(replies.len());
         for reply in replies {
@@ -110,9 +105,3 @@ impl Journal {
 
 /// The world itself asks.
 pub const NOBODY: Asker = Asker { node: usize::MAX, life: 0 };
-
-/// Whether a request is a numbered step.
-#[must_use]
-pub fn is_step(request: &Request) -> bool {
-    matches!(request, Request::Step(_, Step { .. }))
-}

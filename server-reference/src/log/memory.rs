@@ -177,6 +177,12 @@ impl MemoryLog {
         self.tables.entries()
     }
 
+    /// Where a room stands, durable or not; none where it has no log.
+    #[must_use]
+    pub fn peek(&self, room: &RoomKey) -> Option<Extent> {
+        self.tables.extent(room)
+    }
+
     /// The producers with a record.
     pub fn producers(&self) -> impl Iterator<Item = &ProducerKey> {
         self.tables.producers()

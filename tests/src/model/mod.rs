@@ -10,9 +10,12 @@ use rooms::Rooms;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use wardline::{
     model::ids::ItemId,
-    protocol::{Filter, Json},
+    protocol::{Cursor, Filter, Json},
 };
 use wardline_server::log::{Entry, Number, Outcome, ProducerKey, RoomKey, Stepped};
+
+/// The user as whom hostile peers connect.
+pub const HOSTILE: &str = "mallory";
 
 /// Everything the world knows to be true.
 #[derive(Debug, Default)]
@@ -39,8 +42,9 @@ impl Model {
             return Ok(());
         }
         let Some(item) = self.items.get_mut(entry.id) else {
-            // The server's own entries carry no user.
-            hold!(entry.from.is_empty(), Invention, "{} of {} in {room:?}", entry.id, entry.from);
+            // The server's own entries carry no user; a hostile peer writes what it likes.
+            let known = entry.from.is_empty() || &*entry.from == HOSTILE;
+            hold!(known, Invention, "{} of {} in {room:?}", entry.id, entry.from);
             return Ok(());
         };
         let twice = item.standing.iter().any(|(there, _)| there == room);
@@ -122,9 +126,20 @@ impl Model {
         told.find(|(_, known)| !known.is_empty()).map_or(0, |((_, _, n), _)| *n)
     }
 
-    /// A durable tail was lost: a room's log now ends at `head`.
-    pub fn truncated(&mut self, room: &RoomKey, seq: u64, mark: wardline::protocol::Mark) {
-        for gone in self.rooms.truncate(room, seq, mark) {
+    /// A room's log now ends at `head`: what stood behind it is lost.
+    pub fn truncated(&mut self, room: &RoomKey, head: Cursor) {
+        let gone = self.rooms.truncate(room, head.seq, Some(head.mark));
+        self.lost(room, &gone);
+    }
+
+    /// A room's log is gone altogether.
+    pub fn unmade(&mut self, room: &RoomKey) {
+        let gone = self.rooms.truncate(room, 0, None);
+        self.lost(room, &gone);
+    }
+
+    fn lost(&mut self, room: &RoomKey, gone: &[Arc<Entry>]) {
+        for gone in gone {
             if let Some(item) = self.items.get_mut(gone.id) {
                 item.standing.retain(|(there, mark)| there != room || *mark != gone.mark);
                 item.lost_by_log = true;

@@ -77,21 +77,21 @@ impl Rooms {
         Ok(true)
     }
 
-    /// The log now ends at `seq`: returns the entries that went.
-    pub fn truncate(&mut self, key: &RoomKey, seq: u64, mark: Mark) -> Vec<Arc<Entry>> {
+    /// The log now ends at `seq` with this mark; none: it is gone. Returns the entries that went.
+    pub fn truncate(&mut self, key: &RoomKey, seq: u64, mark: Option<Mark>) -> Vec<Arc<Entry>> {
         let room = self.0.entry(key.clone()).or_default();
         let keep = usize::try_from(seq).unwrap_or(usize::MAX).saturating_add(1);
         let mut gone: Vec<_> = Vec::new();
         if room.line.len() > keep {
             gone = room.line.split_off(keep).into_iter().flatten().collect();
         }
-        let other_log = room.line.last().copied().flatten().is_some_and(|head| head != mark);
-        if other_log {
-            // The whole log went, and a new one was made.
+        if room.line.last().copied().flatten() != mark {
+            // The whole log went; the one that follows has another beginning.
             gone.extend(room.line.drain(..).flatten());
-            room.line.push(Some(mark));
-        }
-        if !gone.is_empty() {
+            room.line.extend(mark.map(Some));
+            room.first = 0;
+            room.tails_lost += 1;
+        } else if !gone.is_empty() {
             room.tails_lost += 1;
         }
         gone.iter().filter_map(|mark| room.ever.get(mark).cloned()).collect()

@@ -231,6 +231,7 @@ impl World {
     fn expire(&mut self) -> Checked {
         let every = (self.plan.retention / 4).max(Duration::from_secs(5));
         self.journal.log.expire(self.wall());
+        self.learn_trims();
         self.want_sync();
         self.schedule.at(self.now + every, Due::Expire);
         Ok(())

@@ -121,6 +121,7 @@ impl World {
                 self.hear(said)?;
             }
             self.journal.crash();
+            self.learn_losses();
             self.sync_due = false;
         }
         Ok(())
@@ -341,9 +342,8 @@ impl World {
         if !self.node_lives(asker) {
             return Ok(());
         }
-        if let Reply::Proved(_, Ok((extent, _))) | Reply::Page(_, Ok((_, extent))) = &reply {
-            // The model learns what is trimmed by asking for itself; this is only the words.
-            self.trace.note(self.now, || format!("node {} extent {extent:?}", asker.node));
+        if !matches!(reply, Reply::Entry(..)) {
+            self.trace.note(self.now, || format!("node {} ⇐ {reply:?}", asker.node));
         }
         self.hub_input(asker.node, hub::Input::Log(reply))
     }
@@ -364,18 +364,26 @@ impl World {
     }
 
     /// Asks the log where every known room stands, and lets the model follow: after a loss.
-    pub(crate) fn learn_losses(&mut self) -> Checked {
+    pub(crate) fn learn_losses(&mut self) {
         let keys: Vec<RoomKey> = self.model.rooms.iter().map(|(key, _)| key.clone()).collect();
-        let wall = self.wall();
         for key in keys {
-            let said = self.journal.extent(&key, wall);
-            for said in said {
-                if let Said::Answer(_, Reply::Proved(_, Ok((extent, _))), _) = said {
-                    self.model.truncated(&key, extent.head.seq, extent.head.mark);
+            match self.journal.log.peek(&key) {
+                Some(extent) => {
+                    self.model.truncated(&key, extent.head);
                     self.model.rooms.trimmed(&key, extent.first);
                 }
+                None => self.model.unmade(&key),
             }
         }
-        Ok(())
+    }
+
+    /// The model follows what retention took.
+    pub(crate) fn learn_trims(&mut self) {
+        let keys: Vec<RoomKey> = self.model.rooms.iter().map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            if let Some(extent) = self.journal.log.peek(&key) {
+                self.model.rooms.trimmed(&key, extent.first);
+            }
+        }
     }
 }
