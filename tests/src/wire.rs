@@ -68,7 +68,6 @@ pub struct Member {
     mode: RoomMode,
     keys: BTreeMap<String, u64>,
     present: bool,
-    lost: bool,
 }
 
 /// The moment at the server, for checks of time.
@@ -360,7 +359,7 @@ impl Conn {
             mode: joined.mode,
             keys: BTreeMap::new(),
             present: join.present,
-            lost: false,
+
         };
         self.rooms.insert(joined.room.clone(), member);
         Ok(())

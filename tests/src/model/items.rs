@@ -15,7 +15,7 @@ pub type Answered = BTreeSet<(ProducerId, u8, u64)>;
 /// All items ever submitted.
 #[derive(Debug, Default)]
 pub struct Items {
-    all: BTreeMap<ItemId, Item>,
+    pub(super) all: BTreeMap<ItemId, Item>,
     /// What stands in each room's log, by store and lane: mark and order of submit.
     pub lane_orders: BTreeMap<LaneKey, Vec<(Mark, u64)>>,
     /// Who gave which number to which item, as seen on the wire.

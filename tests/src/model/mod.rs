@@ -41,7 +41,8 @@ impl Model {
         if !fresh {
             return Ok(());
         }
-        let Some(item) = self.items.get_mut(entry.id) else {
+        let Items { all, lane_orders, .. } = &mut self.items;
+        let Some(item) = all.get_mut(&entry.id) else {
             // The server's own entries carry no user; a hostile peer writes what it likes.
             let known = entry.from.is_empty() || &*entry.from == HOSTILE;
             hold!(known, Invention, "{} of {} in {room:?}", entry.id, entry.from);
@@ -63,7 +64,7 @@ impl Model {
             owner: item.owner.clone(),
             lane: item.lane,
         };
-        let before = self.items.lane_orders.entry(key).or_default();
+        let before = lane_orders.entry(key).or_default();
         let last = before.last().map_or(0, |(_, order)| *order);
         let excused = item.copied || item.excused;
         hold!(excused || last < order, LaneOrder, "{} (submit {order}) behind submit {last} in {room:?}", entry.id);

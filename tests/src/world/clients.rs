@@ -72,7 +72,7 @@ impl World {
             let who = self.clients[client].who();
             if let Some((batch, _)) = self.clients[client].batches.front() {
                 let batch = *batch;
-                self.apply_batch(who, batch)?;
+                let _ = self.apply_batch(who, batch)?;
             }
         }
         let process = &mut self.clients[client];
@@ -143,7 +143,7 @@ impl World {
         machine.handle_input(input, now);
         let mut count = 0;
         let timeout = loop {
-            match machine.poll_output() {
+            match machine.poll_output(now) {
                 Output::Timeout(timeout) => break timeout,
                 output => self.client_output(client, output)?,
             }

@@ -253,17 +253,19 @@ impl World {
         let Some(link) = self.links.get(&id) else { return Ok(()) };
         let Some(who) = link.who else { return Ok(()) };
         let generation = link.generation;
-        if link.client_ended && !link.ghosts {
+        let ghosts = link.ghosts;
+        let ended = link.client_ended;
+        if ended && !ghosts {
             return Ok(());
         }
         match message {
             Message::Text(text) => {
                 self.trace.mix(self.now, text.as_bytes());
                 self.trace.note(self.now, || format!("{id:?} ← {text}"));
-                if !link.client_ended {
+                if !ended {
                     self.note_answers(who, &text);
                 }
-                if link.ghosts && self.chance(6) {
+                if ghosts && self.chance(6) {
                     let later = self.now + self.span(10, 8_000);
                     let ghost = Due::Ghost(who, generation, text.clone());
                     self.schedule.at(later, ghost);
