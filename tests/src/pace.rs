@@ -60,10 +60,10 @@ impl Pace {
 
     /// The application wants to be connected.
     pub fn wanted(&mut self) {
-        self.silent = None;
+        if self.silent.take().is_some() {
+            self.surprise = (0.0, 0);
+        }
         self.excused = true;
-        self.failures = 0;
-        self.surprise = (0.0, 0);
     }
 
     /// The client said that it stops.

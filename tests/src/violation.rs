@@ -100,7 +100,8 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.invariant, self.detail)
+        let end = self.detail.char_indices().nth(500).map_or(self.detail.len(), |(at, _)| at);
+        write!(f, "{:?}: {}", self.invariant, &self.detail[..end])
     }
 }
 

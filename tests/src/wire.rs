@@ -335,7 +335,9 @@ impl Conn {
         if let Some(room) = model.rooms.get(&key)
             && model.losses.last().is_none_or(|loss| *loss < since)
         {
-            if let Some(cursor) = join.cursor {
+            if let Some(cursor) = join.cursor
+                && !joined.full
+            {
                 hold!(joined.cursor == cursor, Position, "{joined:?} for {join:?}");
                 hold!(
                     room.stands(cursor),
@@ -450,8 +452,10 @@ impl Conn {
         }
         let prev = event.prev.unwrap_or(seq.saturating_sub(1));
         hold!(seq > member.last, Double, "{link:?}: {seq} of {key:?} behind {}", member.last);
+        // A view that was made at a position nobody has an event of counts from that position,
+        // which `joined`, `live` or a head told this member before.
         hold!(
-            prev <= member.last,
+            prev < seq && prev <= member.last.max(member.position.seq),
             Position,
             "{link:?}: prev {prev} of {seq} in {key:?}, wrote up to {}",
             member.last

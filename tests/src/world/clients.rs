@@ -46,7 +46,7 @@ impl World {
             token: Some(token),
             max_items: 400,
             max_bytes: 8 * 1024 * 1024,
-            stop_lanes: vec![7],
+            stop_lanes: vec![super::outputs::STOP_LANE],
             max_calls: 64,
             seed,
         };
@@ -116,14 +116,6 @@ impl World {
         if process.machine.is_none() {
             return Ok(());
         }
-        match &call {
-            Call::Connect => {
-                process.wants_connection = true;
-                process.pace.wanted();
-            }
-            Call::Disconnect => process.wants_connection = false,
-            _ => {}
-        }
         process.calls.insert(id, call);
         let input = Input::Command(command(id));
         if process.asleep.is_some() {
@@ -138,6 +130,17 @@ impl World {
         let Some(mut machine) = self.clients[client].machine.take() else { return Ok(()) };
         if !matches!(input, Input::Text(..) | Input::Timeout) {
             self.trace.note(self.now, || format!("client {client} ⇐ {}", words(&input)));
+        }
+        self.note_end(client, &input);
+        let process = &mut self.clients[client];
+        match &input {
+            Input::Command(Command::Connect(_)) => {
+                process.wants_connection = true;
+                process.pace.wanted();
+            }
+            Input::Command(Command::SetToken(_)) => process.pace.wanted(),
+            Input::Command(Command::Disconnect(_)) => process.wants_connection = false,
+            _ => {}
         }
         let now = self.clients[client].clock.now(self.now);
         machine.handle_input(input, now);
@@ -156,6 +159,12 @@ impl World {
             Duration::ZERO
         };
         let process = &mut self.clients[client];
+        if std::mem::take(&mut process.owner_changed) {
+            // The subscriptions of the owner before ended; which these are the machine knows.
+            for (id, sub) in &mut process.app.subs {
+                sub.wanted &= machine.rooms().room_of(*id).is_some();
+            }
+        }
         process.timer = timeout.map(|instant| process.clock.world(instant).max(self.now) + late);
         if late > Duration::ZERO {
             process.lateness = process.lateness.max(late);
@@ -172,6 +181,26 @@ impl World {
             self.feed_back(link)?;
         }
         Ok(())
+    }
+
+    /// The machine is about to learn that a transport ended.
+    fn note_end(&mut self, client: usize, input: &Input) {
+        let (generation, close) = match input {
+            Input::Closed(generation, close) => (generation, Some(close.code)),
+            Input::DialFailed(generation, _) => (generation, None),
+            _ => return,
+        };
+        let process = &mut self.clients[client];
+        let Some(transport) = process.transports.get_mut(generation) else { return };
+        if std::mem::replace(&mut transport.ended, true) {
+            return;
+        }
+        process.pace.ended(self.now, close);
+        if let Input::DialFailed(_, error) = input
+            && error.status.is_some()
+        {
+            process.pace.excuse();
+        }
     }
 
     pub(super) fn client_timeout(&mut self, client: usize) -> Checked {

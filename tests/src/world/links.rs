@@ -92,14 +92,6 @@ impl World {
                 retry_after: draining.then_some(Duration::from_secs(1)),
                 message: "no server".into(),
             };
-            if let Some(transport) = self.clients[who.client].transports.get_mut(&generation) {
-                transport.ended = true;
-            }
-            let pace = &mut self.clients[who.client].pace;
-            pace.ended(self.now, None);
-            if draining {
-                pace.excuse();
-            }
             return self.tell(who, Input::DialFailed(generation, error));
         }
         let node = up[self.rng.usize(..up.len())];
@@ -322,16 +314,6 @@ impl World {
         link.client_ended = true;
         if ghost && !link.ghosts {
             return Ok(());
-        }
-        let process = &mut self.clients[who.client];
-        if process.life != who.life {
-            return Ok(());
-        }
-        if let Some(transport) = process.transports.get_mut(&generation)
-            && !transport.ended
-        {
-            transport.ended = true;
-            process.pace.ended(self.now, Some(close.code));
         }
         self.trace.note(self.now, || format!("{id:?} ends for {who:?}: {close:?}"));
         self.tell(who, Input::Closed(generation, close))

@@ -10,13 +10,16 @@ use crate::{hold, plan::Fault, tokens::SECRET, violation::Checked, wire::room_ke
 use std::time::Duration;
 use wardline::{
     machine::{
-        ApiEvent, CallId, Close, Error, Generation, Outcome, Output, Owner, ReplyValue, Status,
+        ApiEvent, CallId, Close, Command, Error, Input, Generation, Outcome, Output, Owner, ReplyValue, Status,
         StoreOp,
     },
     model::ids::ItemId,
     protocol::{ClientFrame, Code, codec, close, frames::Hello},
 };
 use wardline_server::hub::Principal;
+
+/// The lane that waits for the application after a refusal.
+pub(super) const STOP_LANE: u8 = 7;
 
 impl World {
     pub(super) fn client_output(&mut self, client: usize, output: Output) -> Checked {
@@ -329,17 +332,26 @@ impl World {
                     tenant: tenant.clone(),
                     user: user.clone(),
                 };
-                if process.bound.as_ref().is_some_and(|bound| *bound != owner) {
-                    for sub in process.app.subs.values_mut() {
-                        sub.wanted &= sub.key.is_none();
-                    }
-                }
+                process.owner_changed =
+                    process.bound.as_ref().is_some_and(|bound| *bound != owner);
                 process.bound = Some(owner);
                 let principal = plain_principal(tenant, user);
                 process.app.established(|room| room_key(&principal, room.as_str()));
                 Ok(())
             }
-            ApiEvent::Settled(id, outcome) => self.settled(client, *id, outcome),
+            ApiEvent::Settled(id, outcome) => {
+                let stops = matches!(outcome, Outcome::Refused(..))
+                    && self.model.items.get(*id).is_some_and(|item| item.lane == STOP_LANE);
+                if stops {
+                    let at = self.now + self.span(0, 2_000);
+                    self.next_call += 1;
+                    let call = CallId(self.next_call);
+                    self.clients[client].calls.insert(call, Call::Other);
+                    let resume = Input::Command(Command::Resume(call, STOP_LANE));
+                    self.schedule.at(at, Due::Tell(who, Box::new(resume)));
+                }
+                self.settled(client, *id, outcome)
+            }
             ApiEvent::AcceptedLost { .. } => {
                 let disk = self.clients[client].disk;
                 let caused = self.model.has_losses() || self.disks[disk].disturbed > 0;

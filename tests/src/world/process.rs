@@ -70,6 +70,8 @@ pub struct Process {
     pub appetite: Duration,
     /// The token it was last given.
     pub token: Option<Token>,
+    /// Another owner was established in this turn.
+    pub owner_changed: bool,
 }
 
 /// One transport as its machine sees it.
@@ -130,6 +132,7 @@ impl Process {
             durables: BTreeSet::new(),
             appetite: Duration::ZERO,
             token: None,
+            owner_changed: false,
         }
     }
 

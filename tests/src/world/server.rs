@@ -231,7 +231,7 @@ impl World {
                     hold!(!leaks, SecretLeak, "hook {hook:?}");
                 }
             }
-            Output::Published(..) | Output::Timeout(_) => {}
+            Output::Published(..) | Output::Picture(..) | Output::Timeout(_) => {}
         }
         Ok(())
     }

@@ -358,7 +358,6 @@ impl World {
     pub(crate) fn set_token(&mut self, client: usize) -> Checked {
         let token = self.issue(client);
         let process = &mut self.clients[client];
-        process.pace.wanted();
         process.token = Some(token.clone());
         let who = process.who();
         self.schedule.at(
