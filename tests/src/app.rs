@@ -40,9 +40,11 @@ pub struct Sub {
     /// Everything up to here was handed over, or told lost.
     position: Option<(u64, Option<Mark>)>,
     /// Handed over, not yet done.
-    pub undone: VecDeque<u64>,
+    pub undone: VecDeque<(u64, Mark)>,
     /// Done up to here, in this life.
     pub done: u64,
+    /// Everything it is done with.
+    done_marks: BTreeSet<Mark>,
     /// The start of this life: before it everything is done.
     begin: Option<u64>,
     /// `latest` rooms: last number of each key.
@@ -140,7 +142,8 @@ impl App {
         if let Some(sub) = self.subs.get_mut(&id) {
             sub.position = Some((cursor.seq, Some(cursor.mark)));
             sub.undone.clear();
-            sub.done = sub.done.max(cursor.seq);
+            sub.done = cursor.seq;
+            sub.done_marks.insert(cursor.mark);
         }
     }
 
@@ -154,7 +157,10 @@ impl App {
         });
         for (id, sub) in subs {
             let (Some(key), RoomMode::Log) = (&sub.key, sub.mode) else { continue };
-            let undone = sub.undone.front().is_some_and(|first| cursor.seq >= *first);
+            if sub.done_marks.contains(&cursor.mark) {
+                continue;
+            }
+            let undone = sub.undone.front().is_some_and(|(first, _)| cursor.seq >= *first);
             hold!(!undone, CursorAheadOfDone, "{id:?} stores {cursor:?}, done {}", sub.done);
             let Some(truth) = model.rooms.get(key) else { continue };
             let from = sub.position.map_or(sub.done, |(seq, _)| seq);
@@ -194,6 +200,7 @@ impl Sub {
             position: stored.map(|cursor| (cursor.seq, Some(cursor.mark))),
             undone: VecDeque::new(),
             done: stored.map_or(0, |cursor| cursor.seq),
+            done_marks: stored.map(|cursor| cursor.mark).into_iter().collect(),
             begin: stored.map(|cursor| cursor.seq),
             keys: BTreeMap::new(),
             handed: 0,
@@ -207,6 +214,20 @@ impl Sub {
     #[must_use]
     pub fn position(&self) -> Option<(u64, Option<Mark>)> {
         self.position
+    }
+
+    /// The application is done with everything up to an event. Returns false where that event is
+    /// not under way any more: a gap came between.
+    pub fn finish(&mut self, seq: u64, mark: Mark) -> bool {
+        if !self.undone.contains(&(seq, mark)) {
+            return false;
+        }
+        while let Some((first, mark)) = self.undone.front().copied().filter(|(s, _)| *s <= seq) {
+            self.undone.pop_front();
+            self.done_marks.insert(mark);
+            self.done = first;
+        }
+        true
     }
 
     /// Last number handed over by key, in a `latest` room.
@@ -267,17 +288,17 @@ impl Sub {
         if self.begin.is_none() {
             self.begin = Some(seq - 1);
         }
-        self.undone.push_back(seq);
+        self.undone.push_back((seq, mark));
         Ok(())
     }
 
     fn gap(&mut self, id: SubId, from: Cursor, to: Option<Cursor>, model: &Model) -> Checked {
         self.gaps += 1;
-        if let Some(key) = self.key.clone() {
+        if let Some(key) = self.key.clone()
+            && self.mode == RoomMode::Log
+        {
             self.reaches(id, from.seq, Some(from.mark), model)?;
-            if let Some(room) = model.rooms.get(&key)
-                && self.mode == RoomMode::Log
-            {
+            if let Some(room) = model.rooms.get(&key) {
                 let there = room.stands(from) && from.seq >= room.first();
                 hold!(
                     !there || room.tails_lost > 0,
@@ -287,6 +308,8 @@ impl Sub {
             }
         }
         self.position = to.map(|cursor| (cursor.seq, Some(cursor.mark)));
+        // What was handed over before the gap is of the past: the application lets it go.
+        self.done_marks.extend(self.undone.drain(..).map(|(_, mark)| mark));
         if self.mode == RoomMode::Latest {
             self.keys.clear();
         }

@@ -59,6 +59,9 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Not drawn yet: what is open about them stands in the report of the harness.
+    pub const PENDING: [Self; 2] = [Self::StoreShared, Self::StoreCopied];
+
     /// All of them.
     pub const ALL: [Self; 25] = [
         Self::Cut,
@@ -144,7 +147,8 @@ impl Plan {
             Identity::new("t1", "u3", None),
         ];
         let clients = people.into_iter().take(rng.usize(2..=4)).collect();
-        let mut kinds = Fault::ALL.to_vec();
+        let mut kinds: Vec<Fault> =
+            Fault::ALL.into_iter().filter(|kind| !Fault::PENDING.contains(kind)).collect();
         rng.shuffle(&mut kinds);
         // Now and then none, mostly a few.
         let count = if rng.u8(..10) == 0 { 0 } else { rng.usize(1..=7) };

@@ -29,6 +29,9 @@ pub struct LinkId(pub u64);
 
 /// How long after its end a token may still be served (P-C6).
 const EXPIRY_GRACE: Duration = Duration::from_secs(5);
+/// How long a node may believe in a head that its log lost: it proves each active room once per
+/// ping interval (P-K2), and whoever joined meanwhile is told `lost` with all others.
+const UNNOTICED: Duration = Duration::from_secs(45);
 /// How long after a revocation (P-C6a).
 const REVOCATION_GRACE: Duration = Duration::from_secs(2);
 
@@ -126,7 +129,11 @@ impl Wire {
             ClientFrame::Hello(hello) => conn.hello = Some(hello.clone()),
             ClientFrame::Join(join) => {
                 conn.joins.insert(join.id, (join.clone(), now));
+                if !join.present {
+                    conn.absent(link, &join.room, &mut self.leases, now);
+                }
             }
+            ClientFrame::Leave(leave) => conn.absent(link, &leave.room, &mut self.leases, now),
             ClientFrame::Send(send) => {
                 conn.numbered(send.lane, send.n, send.base);
                 if let (Some(principal), Some(item), Some(_)) =
@@ -280,6 +287,16 @@ impl Conn {
         Some((room_key(principal, room)?, principal.user.as_str().to_owned()))
     }
 
+    /// The client asks not to be shown in a room any more.
+    fn absent(&mut self, link: LinkId, room: &str, leases: &mut Leases, now: Duration) {
+        let Some(member) = self.rooms.get_mut(room) else { return };
+        if std::mem::replace(&mut member.present, false)
+            && let Some((key, user)) = self.presence_key(room)
+        {
+            leases.end(&key, &user, link, true, now);
+        }
+    }
+
     fn numbered(&mut self, lane: u8, n: u64, base: Option<u64>) {
         if base.is_some() {
             self.held.remove(&lane);
@@ -333,7 +350,7 @@ impl Conn {
         hold!(allowed, Permission, "{} of {} joined", principal.user, joined.room);
         let Some(key) = room_key(&principal, &joined.room) else { return Ok(()) };
         if let Some(room) = model.rooms.get(&key)
-            && model.losses.last().is_none_or(|loss| *loss < since)
+            && model.losses.last().is_none_or(|loss| *loss + UNNOTICED < since)
         {
             if let Some(cursor) = join.cursor
                 && !joined.full

@@ -12,7 +12,7 @@ use wardline::{
         BatchId, CallId, Close, Command, Config, Input, Machine, Output, Owner, Signal, Status,
         StoreOp, SubId,
     },
-    protocol::{Cursor, Token, frames::ClientInfo},
+    protocol::{Cursor, Mark, Token, frames::ClientInfo},
 };
 
 /// Outputs of one turn before a machine is taken to spin.
@@ -294,7 +294,7 @@ impl World {
     }
 
     /// The application is done with events up to a number.
-    pub(super) fn app_done(&mut self, who: Who, sub: SubId, seq: u64) -> Checked {
+    pub(super) fn app_done(&mut self, who: Who, sub: SubId, seq: u64, mark: Mark) -> Checked {
         let process = &mut self.clients[who.client];
         if process.life != who.life || process.asleep.is_some() {
             return Ok(());
@@ -302,10 +302,9 @@ impl World {
         let Some(known) = process.app.subs.get_mut(&sub).filter(|sub| sub.wanted) else {
             return Ok(());
         };
-        while known.undone.front().is_some_and(|first| *first <= seq) {
-            known.undone.pop_front();
+        if !known.finish(seq, mark) {
+            return Ok(());
         }
-        known.done = known.done.max(seq);
         self.tell(who, Input::Command(Command::Done(sub, seq)))
     }
 

@@ -123,8 +123,15 @@ impl World {
         let view = self.disks[process.disk].view(&process.session)?;
         let item = view.items.first()?;
         Some(format!(
-            "client {client} has {} items in its store, the first {item:?}, lanes {:?}",
+            "client {client} has {} items in its store, the first {} of {} bytes in lane {} as {:?} \
+             (skip {:?}, deaths {}), lanes {:?}",
             view.items.len(),
+            item.item.id,
+            item.item.data.get().len(),
+            item.item.lane,
+            item.n,
+            item.skip,
+            item.deaths,
             view.lanes
         ))
     }

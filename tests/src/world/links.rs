@@ -143,6 +143,8 @@ impl World {
         let Some(link) = self.links.get_mut(&id) else { return };
         let size = message.size();
         link.up.write(message, size, self.now, &mut self.rng);
+        // Whatever is left, the writer is told: it counted what it wrote.
+        link.told.0 = usize::MAX;
     }
 
     /// Writes objects of one hub turn, alone or several to a frame (P-F1).

@@ -126,9 +126,7 @@ impl World {
                 self.now = next;
                 turns = 0;
             }
-            turns += 1;
-            hold!(turns < SPIN, Livelock, "{turns} turns at {:?}", self.now);
-            self.turn()?;
+            self.turn(&mut turns)?;
         }
         self.now = self.now.max(until);
         Ok(())
@@ -171,10 +169,14 @@ impl World {
     }
 
     /// Everything that is due now, once.
-    fn turn(&mut self) -> Checked {
+    fn turn(&mut self, turns: &mut u32) -> Checked {
+        *turns += 1;
         while let Some(due) = self.schedule.pop(self.now) {
+            *turns += 1;
+            hold!(*turns < SPIN, Livelock, "{turns} turns at {:?}", self.now);
             self.happen(due)?;
         }
+        hold!(*turns < SPIN, Livelock, "{turns} turns at {:?}", self.now);
         let busy: Vec<LinkId> = self
             .links
             .iter()
@@ -203,7 +205,7 @@ impl World {
             Due::Stored(who, batch) => self.stored(who, batch),
             Due::Loaded(who, owner) => self.loaded(who, owner),
             Due::Token(who, token) => self.token_ready(who, token),
-            Due::Done(who, sub, seq) => self.app_done(who, sub, seq),
+            Due::Done(who, sub, seq, mark) => self.app_done(who, sub, seq, mark),
             Due::Snapshot(who, sub, head) => self.hook_done(who, sub, head),
             Due::Wake(client) => self.wake(client),
             Due::Tell(who, input) => self.tell(who, *input),

@@ -161,6 +161,10 @@ impl World {
     /// `done`: every number up to it was answered, or its item has its outcome (P-S2).
     fn judge_done(&self, client: usize, lane: u8, done: u64) -> Checked {
         let Some(producer) = self.clients[client].producer else { return Ok(()) };
+        if self.disks[self.clients[client].disk].disturbed > 0 {
+            // Another process may have given the same numbers.
+            return Ok(());
+        }
         let items = &self.model.items;
         let from = (producer, lane, 0);
         let to = (producer, lane, done);
@@ -332,8 +336,7 @@ impl World {
                     tenant: tenant.clone(),
                     user: user.clone(),
                 };
-                process.owner_changed =
-                    process.bound.as_ref().is_some_and(|bound| *bound != owner);
+                process.owner_changed = true;
                 process.bound = Some(owner);
                 let principal = plain_principal(tenant, user);
                 process.app.established(|room| room_key(&principal, room.as_str()));
@@ -364,11 +367,11 @@ impl World {
                 Ok(())
             }
             ApiEvent::Event(sub, handed) => {
-                let (sub, seq) = (*sub, handed.seq);
+                let (sub, handed) = (*sub, handed.seq.zip(handed.mark));
                 self.clients[client].app.event(&event, &self.model)?;
-                if let Some(seq) = seq {
+                if let Some((seq, mark)) = handed {
                     let at = self.now + self.appetite(client);
-                    self.schedule.at(at, Due::Done(who, sub, seq));
+                    self.schedule.at(at, Due::Done(who, sub, seq, mark));
                 }
                 Ok(())
             }

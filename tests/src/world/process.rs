@@ -70,7 +70,7 @@ pub struct Process {
     pub appetite: Duration,
     /// The token it was last given.
     pub token: Option<Token>,
-    /// Another owner was established in this turn.
+    /// An owner was established in this turn, perhaps another one.
     pub owner_changed: bool,
 }
 

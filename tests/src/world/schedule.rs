@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use wardline::{
     machine::{BatchId, Close, Generation, Input, Owner, SubId},
     model::ids::TenantId,
-    protocol::{Address, Cursor, Token},
+    protocol::{Address, Cursor, Mark, Token},
 };
 use wardline_server::{
     hub::ConnId,
@@ -33,7 +33,7 @@ pub enum Due {
     /// The token provider answers.
     Token(Who, Option<Token>),
     /// The application is done with events.
-    Done(Who, SubId, u64),
+    Done(Who, SubId, u64, Mark),
     /// The snapshot hook answers.
     Snapshot(Who, SubId, Cursor),
     /// A process wakes.

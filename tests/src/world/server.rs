@@ -342,7 +342,7 @@ impl World {
         if !self.node_lives(asker) {
             return Ok(());
         }
-        if !matches!(reply, Reply::Entry(..)) {
+        if matches!(reply, Reply::Stepped(..) | Reply::Producer(..) | Reply::Proved(_, Ok((_, false)))) {
             self.trace.note(self.now, || format!("node {} ⇐ {reply:?}", asker.node));
         }
         self.hub_input(asker.node, hub::Input::Log(reply))
