@@ -35,10 +35,29 @@ enum Ask {
     Fill(oneshot::Sender<()>),
 }
 
-/// A durable [`Storage`] in one SQLite file.
+/// A durable [`Storage`] in one SQLite file. Dropping it waits for what is being written; then the
+/// file is free for the next.
 #[derive(Debug)]
 pub struct SqliteStorage {
-    asks: mpsc::Sender<Ask>,
+    /// None only while it is dropped: that ends the thread.
+    asks: Option<mpsc::Sender<Ask>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl SqliteStorage {
+    fn ask(&self, ask: Ask) -> Result<(), StoreError> {
+        self.asks.as_ref().and_then(|asks| asks.send(ask).ok()).ok_or_else(|| ended(()))
+    }
+}
+
+impl Drop for SqliteStorage {
+    fn drop(&mut self) {
+        self.asks = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked holds nothing any more.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl SqliteStorage {
@@ -84,11 +103,11 @@ impl SqliteStorage {
                 }
             }
         };
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("wardline-store".into())
             .spawn(work)
             .map_err(|error| StoreError::Io(error.to_string()))?;
-        Ok(Self { asks })
+        Ok(Self { asks: Some(asks), thread: Some(thread) })
     }
 }
 
@@ -99,14 +118,14 @@ fn ended<T>(_: T) -> StoreError {
 impl Storage for SqliteStorage {
     async fn load(&mut self, owner: Option<Owner>) -> Result<Snapshot, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask::Load(owner, reply)).map_err(ended)?;
+        self.ask(Ask::Load(owner, reply))?;
         answer.await.map_err(ended)?
     }
 
     async fn commit(&mut self, batches: Vec<Batch>) -> Results {
         let ids: Vec<_> = batches.iter().map(|(batch, _)| *batch).collect();
         let (reply, answer) = oneshot::channel();
-        let answer = match self.asks.send(Ask::Commit(batches, reply)) {
+        let answer = match self.ask(Ask::Commit(batches, reply)) {
             Ok(()) => answer.await.ok(),
             Err(_) => None,
         };
@@ -388,7 +407,11 @@ fn bind(db: &Connection, at: i64, to: &Owner) -> rusqlite::Result<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::suite::{Shelf, storage_suite};
+    use crate::{
+        client::{Client, Options},
+        driver::suite::{Shelf, storage_suite},
+        native::TokioPlatform,
+    };
 
     struct OnDisk {
         folder: tempfile::TempDir,
@@ -410,7 +433,7 @@ mod tests {
 
         async fn fail_next(&self, storage: &mut SqliteStorage) {
             let (reply, done) = oneshot::channel();
-            storage.asks.send(Ask::Fill(reply)).unwrap();
+            storage.ask(Ask::Fill(reply)).unwrap();
             done.await.unwrap();
         }
     }
@@ -429,6 +452,33 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
         }
         drop(held);
+        SqliteStorage::open(&shelf.path()).unwrap();
+    }
+
+    /// A client that is offline, its handle and its driver.
+    fn offline(path: &Path) -> (Client, tokio::task::JoinHandle<()>) {
+        let platform = TokioPlatform::new(None, &[]).unwrap();
+        let storage = SqliteStorage::open(path).unwrap();
+        let (client, driver) = Options::new("ws://127.0.0.1:1")
+            .start(platform, storage, crate::native::platform::random, false)
+            .unwrap();
+        (client, tokio::spawn(driver))
+    }
+
+    #[tokio::test]
+    async fn c4_ten_thousand_queued_offline_are_there_in_order_after_a_restart() {
+        let shelf = OnDisk { folder: tempfile::tempdir().unwrap() };
+        let (client, driver) = offline(&shelf.path());
+        let all = (0..10_000).map(|i| client.send("notes", "note", &i).into_future());
+        let queued = futures_util::future::join_all(all).await;
+        assert!(queued.iter().all(Result::is_ok));
+        drop((queued, client));
+        driver.await.unwrap();
+        let loaded = SqliteStorage::open(&shelf.path()).unwrap().load(None).await.unwrap();
+        let data: Vec<u32> =
+            loaded.items.iter().map(|stored| stored.item.data.to().unwrap()).collect();
+        assert_eq!(data, (0..10_000).collect::<Vec<_>>());
+        assert!(loaded.items.iter().all(|stored| stored.n.is_none()), "no wire, no number");
     }
 
     #[test]
