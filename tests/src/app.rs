@@ -272,7 +272,11 @@ impl Sub {
             && *entry.from == *event.from
             && entry.data == event.data;
         hold!(same, Invention, "{id:?} is handed {event:?}, the log has {entry:?}");
-        hold!(passes(&self.filter, entry), Invention, "{id:?} is handed {event:?} against its filter");
+        hold!(
+            passes(&self.filter, entry),
+            Invention,
+            "{id:?} is handed {event:?} against its filter"
+        );
         self.handed += 1;
         self.left = None;
         if let (RoomMode::Latest, Some(name)) = (self.mode, &event.key) {

@@ -167,8 +167,7 @@ impl Plan {
             rooms.push(PUBLIC_ROOM);
         }
         let ms = |rng: &mut fastrand::Rng, low, high| Duration::from_millis(rng.u64(low..=high));
-        let token_ttl =
-            faults.contains(&Fault::Tokens).then(|| ms(&mut rng, 30_000, 240_000));
+        let token_ttl = faults.contains(&Fault::Tokens).then(|| ms(&mut rng, 30_000, 240_000));
         let retention = if faults.contains(&Fault::Quiet) {
             ms(&mut rng, 20_000, 120_000)
         } else {
@@ -180,11 +179,7 @@ impl Plan {
             nodes: 1,
             embedded: rng.bool() && !faults.contains(&Fault::TailLost),
             steps: rng.u32(120..=260),
-            path: Path {
-                latency: ms(&mut rng, 1, 80),
-                jitter: ms(&mut rng, 0, 60),
-                rate: None,
-            },
+            path: Path { latency: ms(&mut rng, 1, 80), jitter: ms(&mut rng, 0, 60), rate: None },
             fsync: ms(&mut rng, 0, 40),
             retention,
             token_ttl,

@@ -139,10 +139,14 @@ impl Deck {
                 Fault::ClientCrash => &[(6, ClientCrash)],
                 Fault::StoreFails => &[(6, StoreFails), (3, ClientCrash)],
                 Fault::StoreSlow => &[(6, StoreSlow)],
-                Fault::StoreRolledBack => &[(4, StoreBackup), (3, StoreRolledBack), (1, StoreWiped)],
+                Fault::StoreRolledBack => {
+                    &[(4, StoreBackup), (3, StoreRolledBack), (1, StoreWiped)]
+                }
                 Fault::StoreShared => &[(3, StoreShared), (2, ClientCrash)],
                 Fault::StoreCopied => &[(3, StoreCopied), (3, Cut)],
-                Fault::Tokens => &[(3, ProviderFails), (2, KeysMissing), (2, SetToken), (4, Reclaim)],
+                Fault::Tokens => {
+                    &[(3, ProviderFails), (2, KeysMissing), (2, SetToken), (4, Reclaim)]
+                }
                 Fault::Revoke => &[(4, Revoke)],
                 Fault::NewOwner => &[(4, NewOwner)],
                 Fault::LateTimers => &[],

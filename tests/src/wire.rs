@@ -378,7 +378,6 @@ impl Conn {
             mode: joined.mode,
             keys: BTreeMap::new(),
             present: join.present,
-
         };
         self.rooms.insert(joined.room.clone(), member);
         Ok(())

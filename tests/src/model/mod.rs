@@ -54,7 +54,14 @@ impl Model {
         hold!(!late, Outcome, "{} appended after {:?}", entry.id, item.outcomes);
         hold!(!item.failed, Invention, "{} appended, its submit had failed", entry.id);
         hold!(item.room == room.room, Invention, "{} in {room:?}", entry.id);
-        hold!(item.data == entry.data, Invention, "{}: {:?} ≠ {:?}", entry.id, item.data, entry.data);
+        hold!(
+            item.data == entry.data,
+            Invention,
+            "{}: {:?} ≠ {:?}",
+            entry.id,
+            item.data,
+            entry.data
+        );
         hold!(item.was_sent, UnnumberedOnWire, "{} appended, never sent", entry.id);
         item.standing.push((room.clone(), entry.mark));
         let order = item.order;
@@ -67,7 +74,12 @@ impl Model {
         let before = lane_orders.entry(key).or_default();
         let last = before.last().map_or(0, |(_, order)| *order);
         let excused = item.copied || item.excused;
-        hold!(excused || last < order, LaneOrder, "{} (submit {order}) behind submit {last} in {room:?}", entry.id);
+        hold!(
+            excused || last < order,
+            LaneOrder,
+            "{} (submit {order}) behind submit {last} in {room:?}",
+            entry.id
+        );
         before.push((entry.mark, order));
         Ok(())
     }

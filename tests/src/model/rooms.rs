@@ -176,8 +176,8 @@ impl Room {
         let Some(mut entry) = self.ever.get(&to) else { return Span::Follows(passed) };
         loop {
             if entry.seq <= from + 1 {
-                let foreign = entry.seq == from + 1
-                    && from_mark.is_some_and(|mark| mark != entry.prev_mark);
+                let foreign =
+                    entry.seq == from + 1 && from_mark.is_some_and(|mark| mark != entry.prev_mark);
                 return if foreign { Span::Foreign } else { Span::Follows(passed) };
             }
             let Some(before) = self.ever.get(&entry.prev_mark) else {

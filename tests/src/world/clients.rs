@@ -5,7 +5,13 @@ use super::{
     process::Call,
     schedule::{Due, Who},
 };
-use crate::{clock::{Clock, millis}, hold, model::items::Item, plan::Fault, violation::Checked};
+use crate::{
+    clock::{Clock, millis},
+    hold,
+    model::items::Item,
+    plan::Fault,
+    violation::Checked,
+};
 use std::{collections::BTreeMap, time::Duration};
 use wardline::{
     machine::{
@@ -382,7 +388,10 @@ impl World {
     /// The first violation met.
     pub fn signal(&mut self, client: usize, signal: Signal) -> Checked {
         let process = &mut self.clients[client];
-        if matches!(signal, Signal::Online | Signal::Visible | Signal::Woke | Signal::NetworkChanged) {
+        if matches!(
+            signal,
+            Signal::Online | Signal::Visible | Signal::Woke | Signal::NetworkChanged
+        ) {
             process.pace.excuse();
         }
         let who = process.who();
@@ -412,9 +421,10 @@ impl World {
             .disturbed
             .is_some_and(|at| self.now.saturating_sub(at) < Duration::from_secs(30));
         let server_calm = self.nodes.iter().all(|node| {
-            node.hub.is_some() && node.quiet_since.is_none_or(|at| {
-                self.now.saturating_sub(at) > Duration::from_secs(30)
-            })
+            node.hub.is_some()
+                && node
+                    .quiet_since
+                    .is_none_or(|at| self.now.saturating_sub(at) > Duration::from_secs(30))
         });
         hold!(
             recently || !server_calm,

@@ -1,7 +1,9 @@
 //! What goes wrong, step by step.
 
 use super::{World, links::Message, schedule::Due};
-use crate::{model::HOSTILE, plan::Fault, step::Step, tokens::Identity, violation::Checked, wire::LinkId};
+use crate::{
+    model::HOSTILE, plan::Fault, step::Step, tokens::Identity, violation::Checked, wire::LinkId,
+};
 use std::time::Duration;
 use wardline::machine::Generation;
 use wardline_server::hub::{self, Principal, Revocation};
@@ -347,7 +349,10 @@ impl World {
             self.write_up(link, Message::Text(frame));
         }
         if self.rng.bool() {
-            self.write_up(link, Message::Binary(bytes::Bytes::from_static(b"\x01\x07\xff\xff junk")));
+            self.write_up(
+                link,
+                Message::Binary(bytes::Bytes::from_static(b"\x01\x07\xff\xff junk")),
+            );
         }
         let gone = self.now + self.span(100, 40_000);
         self.schedule.at(gone, Due::ServerSees(link));

@@ -1,12 +1,7 @@
 //! The end of a world: faults cease, and everything must come right.
 
 use super::{World, process::Call};
-use crate::{
-    app::Sub,
-    hold,
-    model::passes,
-    violation::Checked,
-};
+use crate::{app::Sub, hold, model::passes, violation::Checked};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -178,8 +173,11 @@ impl World {
             }
         }
         let link = process.transports.values().filter(|t| !t.ended).find_map(|t| t.link)?;
-        let joined: BTreeSet<String> =
-            self.wire.conn(link).map(|conn| conn.rooms.keys().cloned().collect()).unwrap_or_default();
+        let joined: BTreeSet<String> = self
+            .wire
+            .conn(link)
+            .map(|conn| conn.rooms.keys().cloned().collect())
+            .unwrap_or_default();
         if joined != wanted {
             return Some(format!("client {client} is in {joined:?}, wants {wanted:?}"));
         }

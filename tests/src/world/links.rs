@@ -70,7 +70,10 @@ impl Link {
     }
 
     fn is_over(&self) -> bool {
-        self.client_ended && self.server_ended && self.up.next().is_none() && self.down.next().is_none()
+        self.client_ended
+            && self.server_ended
+            && self.up.next().is_none()
+            && self.down.next().is_none()
     }
 }
 
@@ -208,7 +211,10 @@ impl World {
         let (told_up, told_down) = std::mem::replace(&mut link.told, (up, down));
         let (who, generation, asker, conn) = (link.who, link.generation, link.asker, link.conn);
         let (client_ended, server_ended) = (link.client_ended, link.server_ended);
-        if up != told_up && !client_ended && let Some(who) = who {
+        if up != told_up
+            && !client_ended
+            && let Some(who) = who
+        {
             self.tell(who, Input::Unsent(generation, up))?;
         }
         let crosses = |limit: usize| (told_down > limit) != (down > limit);
@@ -236,9 +242,7 @@ impl World {
                 }
                 self.hub_input(asker.node, hub::Input::Text(conn, text))
             }
-            Message::Binary(bytes) => {
-                self.hub_input(asker.node, hub::Input::Binary(conn, bytes))
-            }
+            Message::Binary(bytes) => self.hub_input(asker.node, hub::Input::Binary(conn, bytes)),
             Message::Close(code, _) => self.end_at_server(id, Some(code)),
         }
     }

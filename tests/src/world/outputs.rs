@@ -10,11 +10,11 @@ use crate::{hold, plan::Fault, tokens::SECRET, violation::Checked, wire::room_ke
 use std::time::Duration;
 use wardline::{
     machine::{
-        ApiEvent, CallId, Close, Command, Error, Input, Generation, Outcome, Output, Owner, ReplyValue, Status,
-        StoreOp,
+        ApiEvent, CallId, Close, Command, Error, Generation, Input, Outcome, Output, Owner,
+        ReplyValue, Status, StoreOp,
     },
     model::ids::ItemId,
-    protocol::{ClientFrame, Code, codec, close, frames::Hello},
+    protocol::{ClientFrame, Code, close, codec, frames::Hello},
 };
 use wardline_server::hub::Principal;
 
@@ -48,7 +48,8 @@ impl World {
                         self.clients[client].app.storing(name, room, *cursor, &self.model)?;
                     }
                 }
-                self.trace.note(self.now, || format!("client {client} ⇒ {batch:?} {}", words(&ops)));
+                self.trace
+                    .note(self.now, || format!("client {client} ⇒ {batch:?} {}", words(&ops)));
                 self.clients[client].batches.push_back((batch, ops));
                 let at = self.store_time(client);
                 self.schedule.at(at, Due::Stored(who, batch));
@@ -103,7 +104,11 @@ impl World {
     }
 
     /// The path of a generation, if the machine may write to it.
-    fn writable(&self, client: usize, generation: Generation) -> Checked<Option<crate::wire::LinkId>> {
+    fn writable(
+        &self,
+        client: usize,
+        generation: Generation,
+    ) -> Checked<Option<crate::wire::LinkId>> {
         let transport = self.clients[client].transports.get(&generation);
         let ended = transport.is_none_or(|transport| transport.ended);
         hold!(!ended, AfterClose, "client {client} writes to {generation:?}, which is over");
@@ -331,11 +336,8 @@ impl World {
             ApiEvent::Established { tenant, user, .. } => {
                 let process = &mut self.clients[client];
                 process.pace.welcomed(self.now);
-                let owner = Owner {
-                    server: String::new(),
-                    tenant: tenant.clone(),
-                    user: user.clone(),
-                };
+                let owner =
+                    Owner { server: String::new(), tenant: tenant.clone(), user: user.clone() };
                 process.owner_changed = true;
                 process.bound = Some(owner);
                 let principal = plain_principal(tenant, user);
@@ -414,7 +416,12 @@ impl World {
                     let there = item.standing.iter().any(|(room, mark)| {
                         self.model.rooms.ever(room, *mark).is_some_and(|entry| entry.seq == *seq)
                     });
-                    hold!(there, LostAck, "{id} told accepted at {seq}, stands {:?}", item.standing);
+                    hold!(
+                        there,
+                        LostAck,
+                        "{id} told accepted at {seq}, stands {:?}",
+                        item.standing
+                    );
                 }
             }
             Outcome::Uncertain => {

@@ -1,9 +1,7 @@
 //! One client process: its machine, clocks, store session, transports and application.
 
 use super::schedule::Who;
-use crate::{
-    app::App, clock::Clock, disk::Session, pace::Pace, tokens::Identity, wire::LinkId,
-};
+use crate::{app::App, clock::Clock, disk::Session, pace::Pace, tokens::Identity, wire::LinkId};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,

@@ -54,9 +54,7 @@ impl Node {
 
 impl World {
     pub(super) fn node_lives(&self, asker: Asker) -> bool {
-        self.nodes
-            .get(asker.node)
-            .is_some_and(|node| node.life == asker.life && node.hub.is_some())
+        self.nodes.get(asker.node).is_some_and(|node| node.life == asker.life && node.hub.is_some())
     }
 
     /// A server process comes up.
@@ -203,7 +201,9 @@ impl World {
                     self.write_down(peer.link, &objects);
                 }
                 self.judge_server_close(peer.link, code, &reason)?;
-                self.trace.note(self.now, || format!("node {node} closes {:?}: {code} {reason}", peer.link));
+                self.trace.note(self.now, || {
+                    format!("node {node} closes {:?}: {code} {reason}", peer.link)
+                });
                 self.wire.closed(peer.link, None, self.now);
                 self.write_down_message(peer.link, Message::Close(code, reason));
                 if let Some(link) = self.links.get_mut(&peer.link) {
@@ -342,7 +342,10 @@ impl World {
         if !self.node_lives(asker) {
             return Ok(());
         }
-        if matches!(reply, Reply::Stepped(..) | Reply::Producer(..) | Reply::Proved(_, Ok((_, false)))) {
+        if matches!(
+            reply,
+            Reply::Stepped(..) | Reply::Producer(..) | Reply::Proved(_, Ok((_, false)))
+        ) {
             self.trace.note(self.now, || format!("node {} ⇐ {reply:?}", asker.node));
         }
         self.hub_input(asker.node, hub::Input::Log(reply))

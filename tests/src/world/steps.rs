@@ -318,7 +318,8 @@ impl World {
         let client = self.any_client();
         let Some(room) = self.any_room() else { return Ok(()) };
         let method = ["rooms", "presence", "history", "nonsense"][self.rng.usize(..4)];
-        let params = Json::parse(&format!(r#"{{"room":"{room}"}}"#)).unwrap_or_else(|_| Json::null());
+        let params =
+            Json::parse(&format!(r#"{{"room":"{room}"}}"#)).unwrap_or_else(|_| Json::null());
         self.command(client, Call::Other, |call| Command::Query(call, method.into(), params))
     }
 
@@ -345,12 +346,8 @@ impl World {
             data: data(self.next_item, tenant, "high", 0),
             room,
         };
-        let publish = Publish {
-            tenant: tenant.into(),
-            events: vec![event],
-            number: None,
-            from: "".into(),
-        };
+        let publish =
+            Publish { tenant: tenant.into(), events: vec![event], number: None, from: "".into() };
         self.hub_input(node, hub::Input::Publish(hub::CallId(self.next_call), publish))
     }
 
@@ -360,10 +357,8 @@ impl World {
         let process = &mut self.clients[client];
         process.token = Some(token.clone());
         let who = process.who();
-        self.schedule.at(
-            self.now,
-            Due::Tell(who, Box::new(Input::Command(Command::SetToken(token)))),
-        );
+        self.schedule
+            .at(self.now, Due::Tell(who, Box::new(Input::Command(Command::SetToken(token)))));
         Ok(())
     }
 

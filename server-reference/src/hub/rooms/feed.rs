@@ -287,17 +287,24 @@ impl Hub {
             Feed::Stalled => self.prove_head(id),
             Feed::Following => {
                 room.tail.trim(trim);
-                let request = (room.key.clone(), room.head);
-                if room.probe.is_none() {
-                    let ticket = self.ticket(Waiting::Probe(id));
-                    self.ask(Request::Prove(ticket, request.0, Some(request.1)));
-                    if let Some(room) = self.rooms.room_mut(id) {
-                        room.probe = Some(ticket);
-                    }
-                }
+                self.probe(id);
                 self.arm_probe(id);
             }
             Feed::Unknown(_) | Feed::Proving(_) | Feed::Reading(_) => {}
+        }
+    }
+
+    /// Asks for a proof of the head beside the feed: entries are handed on meanwhile.
+    pub(super) fn probe(&mut self, id: RoomId) {
+        let Some(room) = self.rooms.room(id) else { return };
+        if !room.follows() || room.probe.is_some() {
+            return;
+        }
+        let request = (room.key.clone(), room.head);
+        let ticket = self.ticket(Waiting::Probe(id));
+        self.ask(Request::Prove(ticket, request.0, Some(request.1)));
+        if let Some(room) = self.rooms.room_mut(id) {
+            room.probe = Some(ticket);
         }
     }
 

@@ -237,12 +237,10 @@ impl JoinSpec {
         }
     }
 
-    /// Where it begins, as far as the room knows it without the log.
+    /// Where it begins, if no proof is needed. A proof is the log's word: what this room remembers
+    /// may be a tail that the log has lost (P-R3).
     fn resume_locally(&self, room: &Room) -> Option<Resume> {
         match (self.cursor, room.mode) {
-            (Some(cursor), _) if room.tail.proves(cursor, room.head) == Some(true) => {
-                Some(Resume::At(cursor))
-            }
             (None, RoomMode::Latest) => Some(Resume::Full),
             (None, RoomMode::Log) if self.from == Start::Live => Some(Resume::Head),
             _ => None,
@@ -414,10 +412,17 @@ impl Hub {
         let id = spec.room;
         if let Ok((extent, proved)) = proved {
             let Some(mode) = self.rooms.room(id).map(|room| room.mode) else { return };
+            let mut doubted = false;
             if let Some(spec) = self.join_mut(conn, number) {
                 spec.state = JoinState::Ready(spec.resume(mode, extent, proved));
+                doubted = spec.cursor.is_some() && !proved;
             }
             self.know_head(id, extent);
+            let ahead = self.head_of(id).is_some_and(|head| extent.head.seq < head.seq);
+            if ahead || doubted {
+                // Perhaps the log has lost what this room handed on.
+                self.probe(id);
+            }
         } else {
             self.refuse_join(conn, number);
         }

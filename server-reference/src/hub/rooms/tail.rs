@@ -3,12 +3,9 @@
 use super::super::encode::Encoded;
 use crate::log::Entry;
 use std::{collections::VecDeque, sync::Arc};
-use wardline::{
-    planted::{Bug, planted},
-    protocol::{
-        Cursor, Mark,
-        limits::{TAIL_BYTES, TAIL_ENTRIES},
-    },
+use wardline::protocol::{
+    Cursor, Mark,
+    limits::{TAIL_BYTES, TAIL_ENTRIES},
 };
 
 /// An entry, and its bytes once someone needed them.
@@ -97,12 +94,6 @@ impl Tail {
         self.at(seq).map(|kept| kept.entry.mark)
     }
 
-    /// Whether a cursor can be resumed from, where head or tail know it (P-R3).
-    pub(super) fn proves(&self, cursor: Cursor, head: Cursor) -> Option<bool> {
-        self.mark_of(cursor.seq, head)
-            .map(|mark| mark == cursor.mark || planted(Bug::ProveWithoutMark))
-    }
-
     /// Borrows the entry with this number.
     pub(super) fn at(&self, seq: u64) -> Option<&Kept> {
         let first = self.kept.front()?.entry.seq;
@@ -160,9 +151,6 @@ mod tests {
         tail.adopt(&[entry(2, 1), entry(4, 1), entry(5, 1)], head);
         assert_eq!(tail.mark_of(3, head), Some(Mark(30)));
         assert_eq!(tail.mark_of(2, head), None);
-        assert_eq!(tail.proves(Cursor { seq: 4, mark: Mark(40) }, head), Some(true));
-        assert_eq!(tail.proves(Cursor { seq: 4, mark: Mark(41) }, head), Some(false));
-        assert_eq!(tail.proves(Cursor { seq: 6, mark: Mark(41) }, head), None);
         tail.trim(5);
         assert_eq!(tail.mark_of(3, head), None);
     }
