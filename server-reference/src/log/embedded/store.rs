@@ -21,6 +21,11 @@ const VERSION: u64 = 1;
 /// Of a bucket's time to live: how long it takes entries.
 const BUCKETS: u64 = 4;
 const MIB: u64 = 1024 * 1024;
+/// Bytes of rows after which all tables write down what they hold in memory. The engine starts a
+/// new journal then if the old one is past 64 MB.
+const FLUSH_BYTES: usize = 72 << 20;
+/// What a row takes in the journal beside its key and value.
+const ROW_BYTES: usize = 20;
 /// How long the engine may take to write its journal's content into tables.
 const HARDEN_WITHIN: Duration = Duration::from_secs(20);
 
@@ -120,7 +125,10 @@ pub(super) struct Bucket {
 /// The tables.
 pub(super) struct Store {
     db: Database,
+    meta: Keyspace,
     tables: Vec<Keyspace>,
+    /// Bytes since the tables were last told to write down what they hold in memory.
+    unflushed: usize,
     /// In order of number.
     buckets: Vec<Bucket>,
     #[cfg(test)]
@@ -157,6 +165,8 @@ pub(super) struct Commit {
     added: WriteBatch,
     /// Ids remembered by this commit.
     once: HashMap<Vec<u8>, Vec<u8>>,
+    /// Of the rows added.
+    bytes: usize,
 }
 
 impl Commit {
@@ -223,7 +233,10 @@ impl Store {
         buckets.sort_by_key(|bucket| bucket.number);
         Ok(Self {
             db,
+            meta,
             tables,
+            // What the journal gave back is in memory as well.
+            unflushed: FLUSH_BYTES / 2,
             buckets,
             #[cfg(test)]
             fault: None,
@@ -236,12 +249,9 @@ impl Store {
     /// the kernel may hold the journal's pages as clean though the disk never had them; what was
     /// read from such pages must not count as durable.
     pub(super) fn harden(&self) -> Result<()> {
-        let tables = || self.tables.iter().chain(self.buckets.iter().map(|bucket| &bucket.rows));
-        for table in tables() {
-            table.rotate_memtable()?;
-        }
+        self.flush()?;
         let deadline = Instant::now() + HARDEN_WITHIN;
-        while tables().any(|table| table.sealed_memtable_count() > 0) {
+        while self.all().any(|table| table.sealed_memtable_count() > 0) {
             // Fails where the engine gave up; it would let the tables wait for ever.
             self.db.persist(PersistMode::Buffer)?;
             if Instant::now() >= deadline {
@@ -252,9 +262,22 @@ impl Store {
         Ok(())
     }
 
+    fn all(&self) -> impl Iterator<Item = &Keyspace> {
+        let fixed = std::iter::once(&self.meta).chain(&self.tables);
+        fixed.chain(self.buckets.iter().map(|bucket| &bucket.rows))
+    }
+
+    /// Tells every table to write down what it holds in memory.
+    fn flush(&self) -> Result<()> {
+        for table in self.all() {
+            table.rotate_memtable()?;
+        }
+        Ok(())
+    }
+
     pub(super) fn commit(&self) -> Commit {
         let added = self.db.batch().durability(Some(PersistMode::SyncData));
-        Commit { changed: BTreeMap::new(), added, once: HashMap::new() }
+        Commit { changed: BTreeMap::new(), added, once: HashMap::new(), bytes: 0 }
     }
 
     /// Makes a commit durable; only then can its rows be read.
@@ -267,15 +290,24 @@ impl Store {
         if self.fault == Some(Fault::Before) {
             return Err(fjall::Error::Poisoned.into());
         }
-        let Commit { changed, mut added, .. } = commit;
+        let Commit { changed, mut added, mut bytes, .. } = commit;
         for ((table, key), value) in changed {
+            bytes += ROW_BYTES + key.len() + value.as_ref().map_or(0, Vec::len);
             let rows = self.table(table);
             match value {
                 Some(value) => added.insert(rows, key, value),
                 None => added.remove(rows, key),
             }
         }
+        self.unflushed += bytes;
         added.commit()?;
+        // The engine lets go of its journal only when a table has grown large, and of none of it
+        // before every table with rows in it has written them down. A bucket may be dropped long
+        // before it is large.
+        if self.unflushed >= FLUSH_BYTES {
+            self.unflushed = 0;
+            self.flush()?;
+        }
         #[cfg(test)]
         {
             self.commits += 1;
@@ -368,7 +400,9 @@ impl Store {
         now: u64,
     ) -> Result<()> {
         let rows = self.bucket(Kind::Entries, ttl, now)?;
-        commit.added.insert(rows, codec::numbered(room, entry.seq), codec::entry(entry));
+        let (key, value) = (codec::numbered(room, entry.seq), codec::entry(entry));
+        commit.bytes += ROW_BYTES + key.len() + value.len();
+        commit.added.insert(rows, key, value);
         Ok(())
     }
 
@@ -381,6 +415,7 @@ impl Store {
         now: u64,
     ) -> Result<()> {
         let rows = self.bucket(Kind::Once, ONCE_LIFE, now)?;
+        commit.bytes += ROW_BYTES + key.len() + value.len();
         commit.added.insert(rows, key.clone(), value.clone());
         commit.once.insert(key, value);
         Ok(())

@@ -411,3 +411,31 @@ fn a_commit_with_a_page_missing_is_left_out() {
     write_journal(&directory.path().join("0.jnl"), &bytes);
     assert!(Engine::open(settings(directory.path())).is_err());
 }
+
+fn journal_bytes(directory: &Path) -> u64 {
+    let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+    files.filter(|path| is_journal(path)).map(|path| path.metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn the_journal_does_not_grow_without_end() {
+    let mut log = Fresh::new();
+    let room = room("a");
+    let mut rng = fastrand::Rng::with_seed(1);
+    let text: String = (0..1 << 19).map(|_| rng.alphanumeric()).collect();
+    let entry = new_entry(&room, 1, &format!("\"{text}\""));
+    for i in 0..700 {
+        // Each bucket gets a few MiB and is dropped before its table is large.
+        let now = NOW + i * suite::TTL / 20;
+        do_step(&mut log, own(vec![entry.clone()]), now);
+        if i % 20 == 0 {
+            log.expire(now);
+        }
+    }
+    let written = 700 << 19;
+    let start = std::time::Instant::now();
+    while journal_bytes(log.directory.path()) > written / 2 {
+        assert!(start.elapsed().as_secs() < 60, "{}", journal_bytes(log.directory.path()));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
