@@ -14,7 +14,6 @@ pub mod retention;
 pub mod state;
 
 #[cfg(test)]
-#[cfg(feature = "serve")]
 mod suite;
 
 #[cfg(feature = "serve")]
