@@ -13,13 +13,15 @@
 //! ```
 
 mod feed;
+mod joins;
 mod members;
 mod replay;
 mod tail;
 mod views;
 
 pub(super) use feed::ticket_of;
-pub(super) use members::{Answer, Members};
+pub(super) use joins::Answer;
+pub(super) use members::Members;
 use tail::Tail;
 use views::View;
 
