@@ -264,13 +264,14 @@ impl Parts {
         (self.commands.admit(key, event), concerns)
     }
 
-    /// What to append for an entry in one step: itself, and what goes with a command or an alert.
+    /// What to append for an entry in one step: itself, and what goes with a command or, from a
+    /// back end, with an alert.
     #[must_use]
-    pub fn entries(&self, entry: NewEntry, ttl: Option<u64>) -> Vec<NewEntry> {
+    pub fn entries(&self, entry: NewEntry, ttl: Option<u64>, back_end: bool) -> Vec<NewEntry> {
         if self.commands.is_commands(&entry.room.room) {
             return self.commands.entries(entry, ttl);
         }
-        let companion = self.alerts.companion(&entry);
+        let companion = if back_end { self.alerts.companion(&entry) } else { None };
         std::iter::once(entry).chain(companion).collect()
     }
 

@@ -106,7 +106,7 @@ impl Hub {
                 pending.kept.push((entry.room.clone(), entry.id));
                 pending.places.push(place);
                 self.judge_own(&entry)?;
-                entries.extend(self.parts.entries(entry, None));
+                entries.extend(self.parts.entries(entry, None, true));
             } else {
                 let NewEntry { room, id, from, event, key, data, .. } = entry;
                 let time = self.now.wall.0;

@@ -142,7 +142,8 @@ impl Hub {
                 Admission::Take => {}
             }
         }
-        Judged::Append(self.parts.entries(entry, ttl))
+        let back_end = self.session(conn).is_some_and(|s| s.principal.has_role("service"));
+        Judged::Append(self.parts.entries(entry, ttl, back_end))
     }
 
     /// Whether an event of the server's own code may go where it goes.

@@ -6,7 +6,12 @@ use crate::{
     config::{Config, ConfigError, Settings, Source},
     edge::{Clock, Flusher, LogPort, Node, Shard, listen},
     http::Routes,
-    hub::{Hook, Hub, HubConfig, Namespace, buckets::Rate, commands, permissions::Authorizer},
+    hub::{
+        Hook, Hub, HubConfig, Namespace,
+        buckets::{self, Rate},
+        commands,
+        permissions::Authorizer,
+    },
     log::Retention,
     ops::Ops,
 };
@@ -223,6 +228,7 @@ fn hub_config(
         hub.authorizer = authorizer;
     }
     let buckets = &mut hub.parts.buckets;
+    *buckets = buckets::Config::default();
     buckets.user_connections = config.user_connections;
     buckets.tenant_connections = config.tenant_connections;
     match config.rate_points {

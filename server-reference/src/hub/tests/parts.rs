@@ -347,6 +347,21 @@ fn c7_an_alert_a_service_publishes_can_be_acknowledged() {
 }
 
 #[test]
+fn c7_a_users_own_event_does_not_touch_the_state_of_an_alert() {
+    let mut bench = Bench::new();
+    let (ann, eve) = (bench.welcome("1/ann"), bench.welcome("1/eve"));
+    let new = r#"{"type":"door","title":"Open"}"#;
+    bench.command(ann, 1, "alerts/commands", "alert:create", new);
+    let raised: Alert = bench.results(ann)[0].result.as_ref().unwrap().to().unwrap();
+    let forged = format!(r#"{{"id":"{}","type":"door","title":"Shut"}}"#, raised.id);
+    bench.command(eve, 1, "alerts/tenant:1", "alert:resolved", &forged);
+    let act = format!(r#"{{"alertId":"{}"}}"#, raised.id);
+    bench.command(ann, 2, "alerts/commands", "alert:acknowledge", &act);
+    let results = bench.results(ann);
+    assert_eq!(results[0].error, None);
+}
+
+#[test]
 fn p_s8_the_servers_own_code_handles_a_namespace() {
     let mut config = HubConfig::default();
     let spec = commands::Namespace::in_process(&["video:*"]);
