@@ -48,7 +48,7 @@ pub struct Sub {
     /// The start of this life: before it everything is done.
     begin: Option<u64>,
     /// `latest` rooms: last number of each key.
-    keys: BTreeMap<String, u64>,
+    keys: BTreeMap<String, (u64, Mark)>,
     /// Events handed over.
     pub handed: u64,
     /// Gaps told.
@@ -90,6 +90,7 @@ impl App {
         if sub.begin.is_none() {
             sub.begin = Some(cursor.seq);
             sub.done = cursor.seq;
+            sub.done_marks.insert(cursor.mark);
         }
         if mode == RoomMode::Latest {
             return Ok(());
@@ -210,6 +211,18 @@ impl Sub {
         }
     }
 
+    /// Another store than was thought: nothing was handed over yet.
+    pub fn restore(&mut self, stored: Option<Cursor>) {
+        if self.stored == stored || self.handed > 0 || self.gaps > 0 {
+            return;
+        }
+        self.stored = stored;
+        self.position = stored.map(|cursor| (cursor.seq, Some(cursor.mark)));
+        self.begin = stored.map(|cursor| cursor.seq);
+        self.done = stored.map_or(0, |cursor| cursor.seq);
+        self.done_marks = stored.map(|cursor| cursor.mark).into_iter().collect();
+    }
+
     /// Where it stands: all before was handed over or told lost.
     #[must_use]
     pub fn position(&self) -> Option<(u64, Option<Mark>)> {
@@ -232,7 +245,7 @@ impl Sub {
 
     /// Last number handed over by key, in a `latest` room.
     #[must_use]
-    pub fn keys(&self) -> &BTreeMap<String, u64> {
+    pub fn keys(&self) -> &BTreeMap<String, (u64, Mark)> {
         &self.keys
     }
 
@@ -280,8 +293,12 @@ impl Sub {
         self.handed += 1;
         self.left = None;
         if let (RoomMode::Latest, Some(name)) = (self.mode, &event.key) {
-            let last = self.keys.insert(name.clone(), seq).unwrap_or(0);
-            hold!(seq > last, Double, "{id:?}: key {name} {seq} behind {last}");
+            let before = self.keys.insert(name.clone(), (seq, mark));
+            // A lower number follows only where the value before is lost.
+            let lost = model.rooms.get(&key).is_some_and(|room| room.tails_lost > 0);
+            let newer =
+                before.is_none_or(|(last, known)| seq > last || lost && mark != known);
+            hold!(newer, Double, "{id:?}: key {name} {seq} behind {before:?}");
             return Ok(());
         }
         if let Some((last, _)) = self.position {

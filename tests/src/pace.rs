@@ -33,10 +33,15 @@ impl Pace {
     }
 
     /// A transport ended or a dial failed; `none` for a dial.
-    pub fn ended(&mut self, now: Duration, close: Option<u16>) {
-        if self.welcomed.take().is_some_and(|at| now.saturating_sub(at) >= PROVEN) {
-            self.failures = 0;
+    /// Timers of this client may have been late by `late`.
+    pub fn ended(&mut self, now: Duration, close: Option<u16>, late: Duration) {
+        let lived = self.welcomed.take().map(|at| now.saturating_sub(at));
+        if lived.is_some_and(|lived| lived >= PROVEN) {
             self.surprise = (0.0, 0);
+            // Just at the end of the time: its own clock decides.
+            if lived.is_some_and(|lived| lived > PROVEN + late) {
+                self.failures = 0;
+            }
         }
         self.failures += 1;
         self.ended = Some(now);
@@ -136,7 +141,7 @@ mod tests {
         let mut pace = Pace::default();
         let mut now = Duration::from_secs(1);
         for attempt in 1..40 {
-            pace.ended(now, Some(1006));
+            pace.ended(now, Some(1006), Duration::ZERO);
             now += LEAST + (bound_of(attempt) - LEAST).mul_f64(rng.f64());
             pace.dialled(now, Duration::ZERO)?;
         }
@@ -153,7 +158,7 @@ mod tests {
     #[test]
     fn a_stopped_client_is_silent_until_it_is_wanted() {
         let mut pace = Pace::default();
-        pace.ended(Duration::ZERO, Some(4200));
+        pace.ended(Duration::ZERO, Some(4200), Duration::ZERO);
         assert!(pace.dialled(Duration::from_secs(9), Duration::ZERO).is_err());
         pace.wanted();
         assert!(pace.dialled(Duration::from_secs(9), Duration::ZERO).is_ok());

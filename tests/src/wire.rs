@@ -16,6 +16,7 @@ use std::{
 use wardline::protocol::{
     Address, ClientFrame, Cursor, Filter, Mark, ServerFrame,
     address::PUBLIC_TENANT,
+    close,
     frames::{Event, Hello, Join, Joined, Lost, RoomMode},
 };
 use wardline_server::{
@@ -139,7 +140,8 @@ impl Wire {
                 if let (Some(principal), Some(item), Some(_)) =
                     (&conn.principal, model.item(send.id), conn.client)
                 {
-                    let same = item.owner.as_ref().is_none_or(|owner| {
+                    // A store rolled back to before its binding may be bound anew.
+                    let same = item.excused || item.owner.as_ref().is_none_or(|owner| {
                         owner.tenant == principal.tenant && owner.user == principal.user
                     });
                     let (owner, user) = (&item.owner, &principal.user);
@@ -193,7 +195,15 @@ impl Wire {
                         self.leases.end(&key, &user, *link, true, now.at);
                     }
                 }
-                ServerFrame::Lost(lost) => conn.lost(lost, model)?,
+                ServerFrame::Lost(lost) => {
+                    // The membership is over; to come back within the grace is no absence.
+                    if conn.rooms.get(&lost.room).is_some_and(|member| member.present)
+                        && let Some((key, user)) = conn.presence_key(&lost.room)
+                    {
+                        self.leases.end(&key, &user, *link, false, now.at);
+                    }
+                    conn.lost(lost, model)?;
+                }
                 ServerFrame::Live(live) => {
                     let cursor = Cursor { seq: live.seq, mark: live.mark };
                     conn.told_position(*link, &live.room, cursor, model)?;
@@ -233,10 +243,17 @@ impl Wire {
     }
 
     /// The hub closes a connection, or is told that it ended.
-    pub fn closed(&mut self, link: LinkId, by_client: Option<u16>, now: Duration) {
+    pub fn closed(
+        &mut self,
+        link: LinkId,
+        by_client: Option<u16>,
+        by_server: Option<u16>,
+        now: Duration,
+    ) {
         let Some(conn) = self.conns.get_mut(&link).filter(|conn| !conn.closed) else { return };
         conn.closed = true;
-        let clean = by_client == Some(1000) || conn.revoked.is_some();
+        let revoked = by_server == Some(close::TOKEN_REVOKED) || conn.revoked.is_some();
+        let clean = by_client == Some(close::NORMAL) || revoked;
         if let Some(principal) = &conn.principal {
             for room in conn.rooms.iter().filter(|(_, m)| m.present).map(|(room, _)| room) {
                 if let Some(key) = room_key(principal, room) {
@@ -356,8 +373,10 @@ impl Conn {
                 && !joined.full
             {
                 hold!(joined.cursor == cursor, Position, "{joined:?} for {join:?}");
+                // A log made anew begins with a mark that only its first entry shows.
+                let unknown = cursor.seq == 0 && room.mark(0).is_none();
                 hold!(
-                    room.stands(cursor),
+                    unknown || room.stands(cursor),
                     ResumeWithoutProof,
                     "{link:?} joined {key:?} at {cursor:?}, the log has {:?}",
                     room.mark(cursor.seq)

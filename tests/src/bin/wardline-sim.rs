@@ -34,11 +34,27 @@ struct Options {
     /// Go on after a failing seed, and count failures by invariant.
     #[arg(long)]
     survey: bool,
+    /// Plant one deliberate fault, by its name.
+    #[cfg(feature = "planted")]
+    #[arg(long)]
+    plant: Option<String>,
 }
+
+/// Plants what the options say, for this thread.
+#[cfg(feature = "planted")]
+fn plant(options: &Options) {
+    use wardline::planted::{Bug, plant};
+    let named = |bug: &Bug| Some(format!("{bug:?}")) == options.plant;
+    plant(Bug::ALL.into_iter().find(named));
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant(_: &Options) {}
 
 fn main() -> ExitCode {
     sim::hush_panics();
     let options = Options::parse();
+    plant(&options);
     match options.seed {
         Some(seed) => one(seed, options.lines),
         None => many(&options),
@@ -113,6 +129,7 @@ fn many(options: &Options) -> ExitCode {
     thread::scope(|scope| {
         for _ in 0..options.threads.max(1) {
             scope.spawn(|| {
+                plant(options);
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end {

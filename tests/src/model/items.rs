@@ -100,7 +100,7 @@ impl Item {
             hold!(self.excused, Outcome, "{id} settles {outcome:?}, told {other:?} before");
         }
         let gone = !matches!(outcome, Outcome::Accepted(_) | Outcome::Uncertain);
-        let there = !self.standing.is_empty() && !self.copied;
+        let there = !self.standing.is_empty() && !self.copied && !self.excused;
         hold!(!(gone && there), Outcome, "{id} settles {outcome:?}, it stands in the log");
         self.outcomes.push((life, outcome.clone()));
         Ok(())

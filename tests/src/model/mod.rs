@@ -49,7 +49,9 @@ impl Model {
             return Ok(());
         };
         let twice = item.standing.iter().any(|(there, _)| there == room);
-        hold!(!twice || item.copied, DoubleAppend, "{} in {room:?} at {}", entry.id, entry.seq);
+        // A store rolled back over a record that is lost: neither side can know (P-S6).
+        let unknowable = item.copied || item.excused && !self.losses.is_empty();
+        hold!(!twice || unknowable, DoubleAppend, "{} in {room:?} at {}", entry.id, entry.seq);
         let late = item.was_given_up() && !item.excused;
         hold!(!late, Outcome, "{} appended after {:?}", entry.id, item.outcomes);
         hold!(!item.failed, Invention, "{} appended, its submit had failed", entry.id);

@@ -201,7 +201,8 @@ impl World {
         if std::mem::replace(&mut transport.ended, true) {
             return;
         }
-        process.pace.ended(self.now, close);
+        let late = process.lateness;
+        process.pace.ended(self.now, close, late);
         if let Input::DialFailed(_, error) = input
             && error.status.is_some()
         {
@@ -249,6 +250,15 @@ impl World {
                         }
                     }
                     StoreOp::Bind(owner) => {
+                        let view = self.disks[disk].view(&self.clients[who.client].session);
+                        for stored in view.iter().flat_map(|view| &view.items) {
+                            if let Some(item) = self.model.items.get_mut(stored.item.id)
+                                && item.owner.as_ref().is_some_and(|before| before != owner)
+                            {
+                                // Rolled back to before its binding: now two outboxes hold it.
+                                item.copied = true;
+                            }
+                        }
                         for (_, item) in self.model.items.iter_mut() {
                             if item.disk == disk && item.owner.is_none() {
                                 item.owner = Some(owner.clone());

@@ -190,7 +190,7 @@ impl World {
         if sub.mode == RoomMode::Latest {
             let newest: BTreeMap<_, _> = room.newest();
             return newest.iter().find_map(|(name, entry)| {
-                let has = sub.keys().get(&**name).copied();
+                let has = sub.keys().get(&**name).map(|(seq, _)| *seq);
                 let wants = passes(&sub.filter, entry) && !entry.gone;
                 (wants && has != Some(entry.seq))
                     .then(|| format!("key {name} at {has:?}, newest {}", entry.seq))

@@ -337,7 +337,7 @@ impl World {
             return Ok(());
         }
         self.trace.note(self.now, || format!("{id:?} ends for the server: {code:?}"));
-        self.wire.closed(id, code, self.now);
+        self.wire.closed(id, code, None, self.now);
         self.nodes[asker.node].conns.remove(&conn);
         self.hub_input(asker.node, hub::Input::Closed(conn, code))
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use wardline::{
     machine::{
         ApiEvent, CallId, Close, Command, Error, Generation, Input, Outcome, Output, Owner,
-        ReplyValue, Status, StoreOp,
+        ReplyValue, Status, StoreOp, SubId,
     },
     model::ids::ItemId,
     protocol::{ClientFrame, Code, close, codec, frames::Hello},
@@ -224,8 +224,9 @@ impl World {
         self.trace.note(self.now, || format!("client {client} closes {generation:?}: {close:?}"));
         let impaired = link.and_then(|id| self.links.get(&id)).is_none_or(|link| link.impaired);
         self.judge_close(client, &close, impaired)?;
+        let late = self.clients[client].lateness;
         let pace = &mut self.clients[client].pace;
-        pace.ended(self.now, Some(close.code));
+        pace.ended(self.now, Some(close.code), late);
         if close.code != close::PROBE_FAILED {
             // Its own reasons (drain, disconnect, another owner) have their own delays.
             pace.excuse();
@@ -262,6 +263,7 @@ impl World {
             }
             Call::Subscribe(sub) => match result {
                 Ok(ReplyValue::Joined { cursor, mode }) => {
+                    self.restore_position(client, sub);
                     self.clients[client].app.joined(sub, cursor, mode, &self.model)
                 }
                 Ok(other) => {
@@ -284,6 +286,16 @@ impl World {
             }
             Call::Connect | Call::Other => Ok(()),
         }
+    }
+
+    /// Only now it is certain whose store a durable position is from.
+    fn restore_position(&mut self, client: usize, id: SubId) {
+        let process = &mut self.clients[client];
+        let Some(sub) = process.app.subs.get_mut(&id).filter(|sub| !sub.joined) else { return };
+        let Some(name) = sub.durable.clone() else { return };
+        let view = self.disks[process.disk].view(&process.session);
+        let stored = view.and_then(|view| view.cursors.get(&(name, sub.room.clone()))).copied();
+        sub.restore(stored);
     }
 
     fn submitted(
