@@ -96,8 +96,14 @@ impl Wire {
     }
 
     /// The hub is told who a token speaks for.
-    pub fn verified(&mut self, link: LinkId, principal: &Principal) {
+    pub fn verified(&mut self, link: LinkId, principal: &Principal, now: Duration) {
         if let Some(conn) = self.conns.get_mut(&link) {
+            let other = conn.principal.as_ref().is_some_and(|before| {
+                before.user != principal.user || before.tenant != principal.tenant
+            });
+            if other {
+                conn.end_leases(link, &mut self.leases, false, now);
+            }
             conn.principal = Some(Arc::new(principal.clone()));
             conn.revoked = None;
         }
@@ -254,13 +260,7 @@ impl Wire {
         conn.closed = true;
         let revoked = by_server == Some(close::TOKEN_REVOKED) || conn.revoked.is_some();
         let clean = by_client == Some(close::NORMAL) || revoked;
-        if let Some(principal) = &conn.principal {
-            for room in conn.rooms.iter().filter(|(_, m)| m.present).map(|(room, _)| room) {
-                if let Some(key) = room_key(principal, room) {
-                    self.leases.end(&key, principal.user.as_str(), link, clean, now);
-                }
-            }
-        }
+        conn.end_leases(link, &mut self.leases, clean, now);
     }
 
     /// The server died: its connections are gone, and nobody knows who was present.
@@ -302,6 +302,18 @@ impl Conn {
     fn presence_key(&self, room: &str) -> Option<(RoomKey, String)> {
         let principal = self.principal.as_ref()?;
         Some((room_key(principal, room)?, principal.user.as_str().to_owned()))
+    }
+
+    /// Everywhere where its user was shown, this connection stands for it no more.
+    fn end_leases(&mut self, link: LinkId, leases: &mut Leases, clean: bool, now: Duration) {
+        let Some(principal) = &self.principal else { return };
+        for (room, member) in &mut self.rooms {
+            if std::mem::replace(&mut member.present, false)
+                && let Some(key) = room_key(principal, room)
+            {
+                leases.end(&key, principal.user.as_str(), link, clean, now);
+            }
+        }
     }
 
     /// The client asks not to be shown in a room any more.

@@ -271,7 +271,7 @@ impl World {
         if let Ok(principal) = &result
             && self.nodes[asker.node].conns.contains_key(&conn)
         {
-            self.wire.verified(link, principal);
+            self.wire.verified(link, principal, self.now);
         }
         self.hub_input(asker.node, hub::Input::Verified(conn, result))
     }
