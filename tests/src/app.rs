@@ -296,8 +296,7 @@ impl Sub {
             let before = self.keys.insert(name.clone(), (seq, mark));
             // A lower number follows only where the value before is lost.
             let lost = model.rooms.get(&key).is_some_and(|room| room.tails_lost > 0);
-            let newer =
-                before.is_none_or(|(last, known)| seq > last || lost && mark != known);
+            let newer = before.is_none_or(|(last, known)| seq > last || lost && mark != known);
             hold!(newer, Double, "{id:?}: key {name} {seq} behind {before:?}");
             return Ok(());
         }

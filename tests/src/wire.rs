@@ -147,9 +147,10 @@ impl Wire {
                     (&conn.principal, model.item(send.id), conn.client)
                 {
                     // A store rolled back to before its binding may be bound anew.
-                    let same = item.excused || item.owner.as_ref().is_none_or(|owner| {
-                        owner.tenant == principal.tenant && owner.user == principal.user
-                    });
+                    let same = item.excused
+                        || item.owner.as_ref().is_none_or(|owner| {
+                            owner.tenant == principal.tenant && owner.user == principal.user
+                        });
                     let (owner, user) = (&item.owner, &principal.user);
                     hold!(same, ForeignOutbox, "{} of {owner:?} sent as {user}", send.id);
                 }

@@ -201,15 +201,10 @@ impl World {
                     self.write_down(peer.link, &objects);
                 }
                 self.judge_server_close(peer.link, code, &reason)?;
-<<<<<<< HEAD
                 self.trace.note(self.now, || {
                     format!("node {node} closes {:?}: {code} {reason}", peer.link)
                 });
-                self.wire.closed(peer.link, None, self.now);
-=======
-                self.trace.note(self.now, || format!("node {node} closes {:?}: {code} {reason}", peer.link));
                 self.wire.closed(peer.link, None, Some(code), self.now);
->>>>>>> 85bf31c (Harness: planted bugs as a test; leases, closes and rolled-back stores judged as the clauses say)
                 self.write_down_message(peer.link, Message::Close(code, reason));
                 if let Some(link) = self.links.get_mut(&peer.link) {
                     link.server_ended = true;
