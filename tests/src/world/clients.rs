@@ -11,6 +11,7 @@ use crate::{
     model::items::Item,
     plan::Fault,
     violation::Checked,
+    wire::LinkId,
 };
 use std::{collections::BTreeMap, time::Duration};
 use wardline::{
@@ -421,9 +422,19 @@ impl World {
     }
 
     /// The close a machine may give by itself.
-    pub(super) fn judge_close(&self, client: usize, close: &Close, impaired: bool) -> Checked {
+    pub(super) fn judge_close(
+        &self,
+        client: usize,
+        link: Option<LinkId>,
+        close: &Close,
+        impaired: bool,
+    ) -> Checked {
         use wardline::protocol::close;
         if close.code != close::PROBE_FAILED || impaired {
+            return Ok(());
+        }
+        // Before `welcome` the server reads nothing, and a slow log keeps it from welcoming.
+        if link.and_then(|link| self.wire.conn(link)).is_none_or(|conn| !conn.is_live()) {
             return Ok(());
         }
         let process = &self.clients[client];

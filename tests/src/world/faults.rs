@@ -5,8 +5,11 @@ use crate::{
     model::HOSTILE, plan::Fault, step::Step, tokens::Identity, violation::Checked, wire::LinkId,
 };
 use std::time::Duration;
-use wardline::machine::Generation;
-use wardline_server::hub::{self, Principal, Revocation};
+use wardline::{machine::Generation, protocol::limits::LANES};
+use wardline_server::{
+    hub::{self, Principal, Revocation},
+    log::ProducerKey,
+};
 
 impl World {
     pub(super) fn apply_fault(&mut self, step: Step) -> Checked {
@@ -85,6 +88,7 @@ impl World {
                 let key = keys[self.rng.usize(..keys.len())].clone();
                 self.trace.note(self.now, || format!("record of {key:?} lost"));
                 self.journal.log.forget(&key);
+                self.excuse_unanswered(&key);
                 self.model.losses.push(self.now);
                 self.want_sync();
                 Ok(())
@@ -311,6 +315,24 @@ impl World {
             self.hub_input(node, hub::Input::Revoke(revocation.clone()))?;
         }
         Ok(())
+    }
+
+    /// A lane of which nothing was answered looks to its client as if the server never had a
+    /// record: what it sent is sent again (P-S6, done = 0).
+    fn excuse_unanswered(&mut self, key: &ProducerKey) {
+        let items = &mut self.model.items;
+        for lane in 0..LANES {
+            let of_lane = (key.producer, lane, 0)..=(key.producer, lane, u64::MAX);
+            if items.answered.range(of_lane.clone()).next().is_some() {
+                continue;
+            }
+            let sent: Vec<_> = items.numbered.range(of_lane).map(|(_, id)| *id).collect();
+            for id in sent {
+                if let Some(item) = items.get_mut(id) {
+                    item.copied = true;
+                }
+            }
+        }
     }
 
     fn journal_is_up(&self) -> bool {

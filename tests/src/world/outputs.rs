@@ -223,7 +223,7 @@ impl World {
         let link = transport.link;
         self.trace.note(self.now, || format!("client {client} closes {generation:?}: {close:?}"));
         let impaired = link.and_then(|id| self.links.get(&id)).is_none_or(|link| link.impaired);
-        self.judge_close(client, &close, impaired)?;
+        self.judge_close(client, link, &close, impaired)?;
         let late = self.clients[client].lateness;
         let pace = &mut self.clients[client].pace;
         pace.ended(self.now, Some(close.code), late);
@@ -294,7 +294,17 @@ impl World {
         let Some(sub) = process.app.subs.get_mut(&id).filter(|sub| !sub.joined) else { return };
         let Some(name) = sub.durable.clone() else { return };
         let view = self.disks[process.disk].view(&process.session);
-        let stored = view.and_then(|view| view.cursors.get(&(name, sub.room.clone()))).copied();
+        let there = view.and_then(|view| view.cursors.get(&(name.clone(), sub.room.clone())));
+        let mut stored = there.copied();
+        // What is on its way to the store the machine knows already.
+        for op in process.batches.iter().flat_map(|(_, ops)| ops) {
+            if let StoreOp::Cursor(named, room, cursor) = op
+                && *named == name
+                && *room == sub.room
+            {
+                stored = Some(*cursor);
+            }
+        }
         sub.restore(stored);
     }
 

@@ -288,7 +288,8 @@ impl World {
         }
         self.sync_due = true;
         let most = u64::try_from(self.plan.fsync.as_millis()).unwrap_or(0);
-        let at = self.now + self.span(0, most) + self.log_path.1;
+        // A log that is away stays dirty: it is asked again a little later.
+        let at = self.now + self.span(1, most.max(1)) + self.log_path.1;
         self.schedule.at(at, Due::Sync);
     }
 

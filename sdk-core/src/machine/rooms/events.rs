@@ -67,11 +67,11 @@ impl Rooms {
                 } else {
                     room.high = room.high.max(seq);
                     let key = frame.key.clone().unwrap_or_default();
-                    let newer = |sub: &Sub| sub.is_newer(&key, at);
+                    let newer = |sub: &Sub| sub.keys.get(&key).is_none_or(|known| seq > *known);
                     let subs = takers(room, start, &frame, newer);
                     for id in &subs {
                         if let Some(sub) = room.subs.get_mut(id) {
-                            sub.see_key(&key, at, frame.gone);
+                            sub.see_key(&key, seq, frame.gone);
                         }
                     }
                     subs

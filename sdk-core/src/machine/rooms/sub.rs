@@ -43,7 +43,7 @@ pub(super) struct Sub {
     /// `Left` was told since it was last in.
     pub(super) left_told: bool,
     /// In a `latest` room: each key's number (P-R9).
-    pub(super) keys: BTreeMap<String, Cursor>,
+    pub(super) keys: BTreeMap<String, u64>,
     /// Keys that have no value any more, until they cannot come again.
     gone: Vec<(String, u64)>,
     /// In a `latest` room: every key is on its way; the position says nothing before `live`.
@@ -109,24 +109,18 @@ impl Sub {
         self.handed_total += 1;
     }
 
-    pub(super) fn see_key(&mut self, key: &str, at: Cursor, gone: bool) {
-        self.keys.insert(key.to_owned(), at);
+    pub(super) fn see_key(&mut self, key: &str, seq: u64, gone: bool) {
+        self.keys.insert(key.to_owned(), seq);
         if gone {
-            self.gone.push((key.to_owned(), at.seq));
+            self.gone.push((key.to_owned(), seq));
         }
-    }
-
-    /// Whether a key's entry is newer than the one handed over. A lower number of another mark is
-    /// of a log that lost the other: it is the key's value now.
-    pub(super) fn is_newer(&self, key: &str, at: Cursor) -> bool {
-        self.keys.get(key).is_none_or(|known| at.seq > known.seq || at.mark != known.mark)
     }
 
     /// Forgets keys without a value that the position has passed.
     pub(super) fn forget_gone(&mut self, upto: u64) {
         let keys = &mut self.keys;
         self.gone.retain(|(key, seq)| {
-            if *seq <= upto && keys.get(key).is_some_and(|known| known.seq == *seq) {
+            if *seq <= upto && keys.get(key) == Some(seq) {
                 keys.remove(key);
             }
             *seq > upto
@@ -143,7 +137,7 @@ impl Sub {
     pub(super) fn unlink(&mut self) {
         self.live_told = false;
         if std::mem::take(&mut self.syncing) {
-            // Every key will come again; those that were handed over are known by their marks.
+            // Every key comes again; what was handed over of them is not handed over twice.
             self.place = Place::Start(self.start);
         }
         self.doubt();
