@@ -235,7 +235,9 @@ impl Wire {
                     hold!(told, ToldBeforeDurable, "{refused:?} was not told by the log");
                 }
                 ServerFrame::Hold(held) => {
-                    conn.held.entry(held.lane).or_default();
+                    let lane = held.lane;
+                    let again = conn.held.insert(lane, BTreeSet::new()).is_some();
+                    hold!(!again, HeldLane, "lane {lane} is held, and was not ended by `base`");
                 }
                 ServerFrame::Presence(presence) => {
                     let Some((key, _)) = conn.presence_key(&presence.room) else { continue };
