@@ -154,7 +154,8 @@ impl App {
     /// It runs ahead of what the application is done with.
     pub fn storing(&self, name: &str, room: &Address, cursor: Cursor, model: &Model) -> Checked {
         let subs = self.subs.iter().filter(|(_, sub)| {
-            sub.wanted && sub.durable.as_deref() == Some(name) && sub.room == *room
+            let named = sub.durable.as_deref() == Some(name) && sub.room == *room;
+            sub.wanted && sub.joined && named
         });
         for (id, sub) in subs {
             let (Some(key), RoomMode::Log) = (&sub.key, sub.mode) else { continue };
@@ -232,6 +233,9 @@ impl Sub {
     /// The application is done with everything up to an event. Returns false where that event is
     /// not under way any more: a gap came between.
     pub fn finish(&mut self, seq: u64, mark: Mark) -> bool {
+        if self.mode == RoomMode::Latest {
+            return true;
+        }
         if !self.undone.contains(&(seq, mark)) {
             return false;
         }

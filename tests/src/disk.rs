@@ -62,6 +62,9 @@ impl Disk {
     /// [`StoreError::NotOwner`] when it numbers and the lock is gone; [`StoreError::Io`] by fault.
     pub fn commit(&mut self, session: &mut Session, ops: &[StoreOp]) -> Result<(), StoreError> {
         self.fault()?;
+        if session.lock == 0 {
+            return Err(StoreError::Io("written before it was loaded".into()));
+        }
         let numbers = ops.iter().any(|op| matches!(op, StoreOp::Number(..)));
         if numbers && session.lock != self.lock {
             return Err(StoreError::NotOwner);

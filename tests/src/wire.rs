@@ -264,6 +264,9 @@ impl Wire {
         let revoked = by_server == Some(close::TOKEN_REVOKED) || conn.revoked.is_some();
         let clean = by_client == Some(close::NORMAL) || revoked;
         conn.end_leases(link, &mut self.leases, clean, now);
+        if clean {
+            self.leases.end_cleanly(link);
+        }
     }
 
     /// The server died: its connections are gone, and nobody knows who was present.

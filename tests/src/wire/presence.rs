@@ -16,8 +16,8 @@ pub(super) struct Leases(BTreeMap<(RoomKey, String), Lease>);
 #[derive(Debug, Default)]
 struct Lease {
     links: BTreeSet<LinkId>,
-    /// When the last one ended, and whether that means gone at once.
-    ended: Option<(Duration, bool)>,
+    /// When the last one ended, whether that means gone at once, and which it was.
+    ended: Option<(Duration, bool, LinkId)>,
 }
 
 impl Leases {
@@ -39,7 +39,19 @@ impl Leases {
             && lease.links.remove(&link)
             && lease.links.is_empty()
         {
-            lease.ended = Some((now, clean));
+            lease.ended = Some((now, clean, link));
+        }
+    }
+
+    /// A connection ended in a way that means gone at once, also where its membership was lost
+    /// before.
+    pub(super) fn end_cleanly(&mut self, link: LinkId) {
+        for lease in self.0.values_mut() {
+            if let Some((_, clean, last)) = &mut lease.ended
+                && *last == link
+            {
+                *clean = true;
+            }
         }
     }
 
@@ -48,7 +60,7 @@ impl Leases {
             return Ok(());
         };
         hold!(lease.links.is_empty(), PresenceFlap, "{user} gone from {room:?} while there");
-        let Some((ended, clean)) = lease.ended else { return Ok(()) };
+        let Some((ended, clean, _)) = lease.ended else { return Ok(()) };
         let waited = now.saturating_sub(ended);
         hold!(
             clean || waited >= GRACE,

@@ -370,6 +370,7 @@ impl World {
         let process = &mut self.clients[client];
         process.disturbed = Some(self.now);
         process.lateness = process.lateness.max(slept);
+        process.pace.excuse();
         if misses {
             process.clock.miss(slept);
             if let Some(timer) = &mut process.timer {

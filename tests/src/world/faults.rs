@@ -317,16 +317,16 @@ impl World {
         Ok(())
     }
 
-    /// A lane of which nothing was answered looks to its client as if the server never had a
-    /// record: what it sent is sent again (P-S6, done = 0).
+    /// Where a record is lost and the log is not, what was accepted but not answered is sent again:
+    /// by a client of which nothing was answered, and behind a `hold` (P-S6, `accepted` < `done`).
     fn excuse_unanswered(&mut self, key: &ProducerKey) {
         let items = &mut self.model.items;
         for lane in 0..LANES {
             let of_lane = (key.producer, lane, 0)..=(key.producer, lane, u64::MAX);
-            if items.answered.range(of_lane.clone()).next().is_some() {
-                continue;
-            }
-            let sent: Vec<_> = items.numbered.range(of_lane).map(|(_, id)| *id).collect();
+            let unanswered = |n: &u64| !items.answered.contains(&(key.producer, lane, *n));
+            let numbers = items.numbered.range(of_lane);
+            let sent: Vec<_> =
+                numbers.filter(|((_, _, n), _)| unanswered(n)).map(|(_, id)| *id).collect();
             for id in sent {
                 if let Some(item) = items.get_mut(id) {
                     item.copied = true;

@@ -40,6 +40,7 @@ impl World {
         if let Some(ailment) = self.ailment() {
             hold!(false, NotHealed, "{ailment}");
         }
+        self.run_until(Duration::from_secs(5), |world| world.log_is_quiet())?;
         self.judge_hub()?;
         self.part()
     }
@@ -207,6 +208,10 @@ impl World {
         }
         let missing = room.entries().find(|entry| entry.seq > seq && passes(&sub.filter, entry))?;
         Some(format!("handed up to {seq}, {} is there", missing.seq))
+    }
+
+    fn log_is_quiet(&self) -> bool {
+        self.nodes.iter().filter_map(|node| node.hub.as_ref()).all(|hub| hub.log_requests() == 0)
     }
 
     fn judge_hub(&self) -> Checked {
