@@ -327,15 +327,17 @@ impl Hub {
         }
     }
 
-    /// Proves the head of every active room before anything else is handed on: after the
-    /// connection to a store was lost and is back (P-K2).
+    /// Proves the head of every active room, and what the parts folded, before anything else is
+    /// handed on: after the connection to a store was lost and is back (P-K2). Then take outputs.
     pub fn prove_all(&mut self) {
-        let mut ids: Vec<_> = self.rooms.in_order().iter().map(|(key, _)| (*key).clone()).collect();
-        for key in ids.drain(..) {
+        let keys: Vec<_> = self.rooms.in_order().iter().map(|(key, _)| (*key).clone()).collect();
+        for key in keys {
             if let Some(id) = self.rooms.find(&key) {
                 self.prove_head(id);
             }
         }
+        self.parts.refresh();
+        self.run_parts();
     }
 
     /// Where a room that follows stands.
