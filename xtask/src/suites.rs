@@ -36,7 +36,7 @@ pub(crate) fn sim(shell: &Shell, seeds: u64, seed: Option<u64>) -> Result<(), Fa
 
 /// Plants each deliberate fault and demands that the simulation finds it.
 fn planted(shell: &Shell) -> Result<(), Failure> {
-    shell.cargo("run --locked --profile fast -p wardline-tests --no-default-features --features planted --bin wardline-sim -- --planted")
+    shell.cargo("test --locked --profile fast -p wardline-tests --no-default-features --features planted --test planted -- --nocapture")
 }
 
 /// Kills a real server under load.
