@@ -43,6 +43,10 @@ enum Task {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Plant each deliberate fault and demand that the simulation finds it within 1,000 seeds.
+    Planted,
+    /// The core in Node through WebAssembly, beside a server.
+    Node,
     /// Kill a real server with -9 under load of real clients and count what was lost.
     Faults {
         /// How many kills.
@@ -84,6 +88,8 @@ fn run(shell: &Shell, task: Task) -> Result<(), Failure> {
         Task::Test => suites::test(shell),
         Task::Ci => check::ci(shell),
         Task::Sim { seeds, seed } => suites::sim(shell, seeds, seed),
+        Task::Planted => suites::planted(shell),
+        Task::Node => probes::node(shell),
         Task::Faults { kills } => suites::faults(shell, kills),
         Task::Offline { messages } => suites::offline(shell, messages),
         Task::Bench { rest } => suites::bench(shell, &rest),
