@@ -71,9 +71,9 @@ impl App {
         self.subs.insert(id, sub);
     }
 
-    /// The tenant is known: from now on each room has its log.
+    /// The tenant is known: each room has its log, and keeps it once it was joined.
     pub fn established(&mut self, key_of: impl Fn(&Address) -> Option<RoomKey>) {
-        for sub in self.subs.values_mut().filter(|sub| sub.key.is_none()) {
+        for sub in self.subs.values_mut().filter(|sub| sub.key.is_none() || !sub.joined) {
             sub.key = key_of(&sub.room);
         }
     }

@@ -59,14 +59,16 @@ impl Disk {
     /// Commits a batch: all of it or nothing.
     ///
     /// # Errors
-    /// [`StoreError::NotOwner`] when it numbers and the lock is gone; [`StoreError::Io`] by fault.
+    /// [`StoreError::NotOwner`] when it numbers or ends items and the lock is gone; [`StoreError::Io`] by fault.
     pub fn commit(&mut self, session: &mut Session, ops: &[StoreOp]) -> Result<(), StoreError> {
         self.fault()?;
         if session.lock == 0 {
             return Err(StoreError::Io("written before it was loaded".into()));
         }
-        let numbers = ops.iter().any(|op| matches!(op, StoreOp::Number(..)));
-        if numbers && session.lock != self.lock {
+        let owned = |op: &StoreOp| {
+            matches!(op, StoreOp::Number(..) | StoreOp::Lane(..) | StoreOp::Skip(..))
+        };
+        if ops.iter().any(owned) && session.lock != self.lock {
             return Err(StoreError::NotOwner);
         }
         for op in ops {

@@ -324,7 +324,13 @@ impl Conn {
 
     /// The client asks not to be shown in a room any more.
     fn absent(&mut self, link: LinkId, room: &str, leases: &mut Leases, now: Duration) {
-        let Some(member) = self.rooms.get_mut(room) else { return };
+        let Some(member) = self.rooms.get_mut(room) else {
+            // The membership was lost before: now it is not to come back.
+            if let Some((key, user)) = self.presence_key(room) {
+                leases.let_go(&key, &user, link);
+            }
+            return;
+        };
         if std::mem::replace(&mut member.present, false)
             && let Some((key, user)) = self.presence_key(room)
         {

@@ -86,7 +86,10 @@ impl Contents {
     /// [`StoreError::NotOwner`] when the batch gives numbers and someone took the lock since
     /// (P-S1).
     pub fn commit(&mut self, holder: &mut Holder, ops: Vec<StoreOp>) -> Result<(), StoreError> {
-        let numbers = |op: &StoreOp| matches!(op, StoreOp::Number(..) | StoreOp::Lane(..));
+        let numbers = |op: &StoreOp| {
+            // Who lost the lock neither numbers an item nor ends one.
+            matches!(op, StoreOp::Number(..) | StoreOp::Lane(..) | StoreOp::Skip(..))
+        };
         if holder.lock != self.lock && ops.iter().any(numbers) {
             return Err(StoreError::NotOwner);
         }

@@ -185,7 +185,10 @@ impl Store {
                 .query_row("SELECT value FROM meta WHERE key = 'lock'", [], |row| row.get(0))?;
         let mut results = Vec::with_capacity(batches.len());
         for (batch, ops) in batches {
-            let numbers = |op: &StoreOp| matches!(op, StoreOp::Number(..) | StoreOp::Lane(..));
+            let numbers = |op: &StoreOp| {
+                // Who lost the lock neither numbers an item nor ends one.
+                matches!(op, StoreOp::Number(..) | StoreOp::Lane(..) | StoreOp::Skip(..))
+            };
             let result = if lock != holder.lock && ops.iter().any(numbers) {
                 Err(StoreError::NotOwner)
             } else {

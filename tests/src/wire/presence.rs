@@ -43,6 +43,16 @@ impl Leases {
         }
     }
 
+    /// A connection whose membership was lost does not come back to be shown.
+    pub(super) fn let_go(&mut self, room: &RoomKey, user: &str, link: LinkId) {
+        if let Some(lease) = self.0.get_mut(&(room.clone(), user.to_owned()))
+            && let Some((_, clean, last)) = &mut lease.ended
+            && *last == link
+        {
+            *clean = true;
+        }
+    }
+
     /// A connection ended in a way that means gone at once, also where its membership was lost
     /// before.
     pub(super) fn end_cleanly(&mut self, link: LinkId) {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, millis},
+    disk::Session,
     hold,
     model::items::Item,
     plan::Fault,
@@ -42,6 +43,7 @@ impl World {
         process.status = Some(Status::Disconnected);
         process.bound = None;
         process.store_free = now;
+        process.session = Session::default();
         process.pace = crate::pace::Pace::default();
         process.app = crate::app::App::default();
         let config = Config {
@@ -280,7 +282,8 @@ impl World {
     fn poke(&mut self, writer: usize, disk: usize) {
         for index in 0..self.clients.len() {
             let other = &self.clients[index];
-            if index != writer && other.disk == disk && other.machine.is_some() {
+            let holds = self.disks[disk].holds(&other.session);
+            if index != writer && other.disk == disk && other.machine.is_some() && holds {
                 let at = self.now + self.span(0, 50);
                 let who = self.clients[index].who();
                 self.schedule.at(at, Due::Tell(who, Box::new(Input::Poked)));
@@ -313,7 +316,12 @@ impl World {
     /// The application is done with events up to a number.
     pub(super) fn app_done(&mut self, who: Who, sub: SubId, seq: u64, mark: Mark) -> Checked {
         let process = &mut self.clients[who.client];
-        if process.life != who.life || process.asleep.is_some() {
+        if process.life != who.life {
+            return Ok(());
+        }
+        if process.asleep.is_some() {
+            let later = self.now + Duration::from_secs(1);
+            self.schedule.at(later, Due::Done(who, sub, seq, mark));
             return Ok(());
         }
         let Some(known) = process.app.subs.get_mut(&sub).filter(|sub| sub.wanted) else {

@@ -4,8 +4,8 @@ use super::{World, links::Message, schedule::Due};
 use crate::{
     model::HOSTILE, plan::Fault, step::Step, tokens::Identity, violation::Checked, wire::LinkId,
 };
-use std::time::Duration;
-use wardline::{machine::Generation, protocol::limits::LANES};
+use std::{collections::BTreeSet, time::Duration};
+use wardline::{machine::Generation, model::ids::ItemId, protocol::limits::LANES};
 use wardline_server::{
     hub::{self, Principal, Revocation},
     log::ProducerKey,
@@ -273,8 +273,10 @@ impl World {
         self.disks[to] = self.disks[from].clone();
         self.disks[to].disturbed += 1;
         self.disks[from].disturbed += 1;
-        for (_, item) in self.model.items.iter_mut() {
-            if item.disk == from && item.outcomes.is_empty() {
+        let parts = self.disks[from].parts().flat_map(|part| &part.items);
+        let there: BTreeSet<ItemId> = parts.map(|stored| stored.item.id).collect();
+        for (id, item) in self.model.items.iter_mut() {
+            if there.contains(id) || item.disk == from && item.outcomes.is_empty() {
                 item.copied = true;
                 item.excused = true;
             }

@@ -18,7 +18,7 @@ use wardline::{
 };
 use wardline_server::{
     hub::{self, ConnId, Hook, Hub, HubConfig, Output, To},
-    log::{Reply, Request, RoomKey},
+    log::{Reply, Request, RoomKey, Stepped},
 };
 
 /// Outputs of one turn before a hub is taken to spin.
@@ -317,9 +317,18 @@ impl World {
                     }
                 }
                 Said::Told(_) => {}
-                Said::Answer(asker, reply, number) => {
+                Said::Answer(asker, mut reply, number) => {
                     if let (Reply::Stepped(_, stepped), Some(number)) = (&reply, &number) {
                         self.model.stepped(number, stepped)?;
+                    }
+                    if let (Reply::Stepped(ticket, Stepped::New(_)), Some(number)) =
+                        (&reply, &number)
+                        && self.may(Fault::LogAway)
+                        && self.chance(12)
+                    {
+                        // Done, but the answer never came back: nobody knows.
+                        let accepted = number.n.saturating_sub(1);
+                        reply = Reply::Stepped(*ticket, Stepped::Unavailable { accepted });
                     }
                     if asker != NOBODY {
                         self.deliver(asker, reply);

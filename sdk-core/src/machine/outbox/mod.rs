@@ -82,6 +82,8 @@ pub struct Outbox {
     max_bytes: usize,
     limits: Limits,
     store: StoreHold,
+    /// The generation under which the lock was taken last.
+    lock: u64,
     owner: Option<Owner>,
     producer: ProducerId,
     /// What `hello` says while the store is not ours.
@@ -128,6 +130,7 @@ impl Outbox {
             max_bytes: config.max_bytes,
             limits: Limits::default(),
             store: StoreHold::wanted(None),
+            lock: 0,
             owner: None,
             producer: stray,
             stray,

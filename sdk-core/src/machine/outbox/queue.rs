@@ -121,9 +121,9 @@ impl Outbox {
         while let Some(id) = self.items.take_expired(wall) {
             let Some(entry) = self.items.entry(id) else { continue };
             match (&entry.stage, entry.put) {
-                // Its end by time is in the store already.
-                (Stage::Waiting, Put::Done) => self.finish(id, Outcome::Expired),
-                (Stage::Waiting, Put::Asked(_)) => self.end_here(id, Code::EXPIRED),
+                // Its end by time stands in the store, but the next life may read another clock,
+                // and another process may hold the lock: the store learns the end first.
+                (Stage::Waiting, Put::Done | Put::Asked(_)) => self.end_here(id, Code::EXPIRED),
                 (Stage::Waiting, Put::Due(call)) => {
                     self.forget(id);
                     self.refuse(call, Code::EXPIRED, "its time to live ended before it was stored");

@@ -138,7 +138,15 @@ impl Outbox {
         match (loaded, &mut self.store) {
             (Ok(snapshot), Hold::Ours { poke }) => {
                 *poke = if *poke == Poke::AskedAndDue { Poke::Due } else { Poke::None };
-                self.merge(snapshot);
+                if snapshot.lock > self.lock.saturating_add(1) {
+                    // Another process held it in between, and may have numbered and sent.
+                    let owner = self.owner.clone();
+                    self.replace(owner, snapshot);
+                    self.begin_again();
+                } else {
+                    self.lock = snapshot.lock;
+                    self.merge(snapshot);
+                }
             }
             (Ok(snapshot), Hold::Loading { owner, .. }) => {
                 let owner = owner.take();
@@ -217,6 +225,7 @@ impl Outbox {
         };
         self.owner = snapshot.owner.or(owner);
         self.store = Hold::Ours { poke: Poke::None };
+        self.lock = snapshot.lock;
         self.writes.producer = snapshot.producer.is_none();
         self.producer = snapshot.producer.unwrap_or_else(|| ProducerId(self.rng.u128(..)));
         for (number, stored) in snapshot.lanes {
@@ -312,6 +321,13 @@ impl Outbox {
             } else {
                 self.queue(call, item);
             }
+        }
+    }
+
+    /// Asks for a new `hello`: what was said of the lanes is not true any more.
+    fn begin_again(&mut self) {
+        if self.said.take().is_some() {
+            self.output.push_back(OutboxOutput::Reconnect);
         }
     }
 
