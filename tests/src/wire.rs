@@ -96,13 +96,14 @@ impl Wire {
     }
 
     /// The hub is told who a token speaks for.
-    pub fn verified(&mut self, link: LinkId, principal: &Principal, now: Duration) {
+    pub fn verified(&mut self, link: LinkId, principal: &Principal) {
         if let Some(conn) = self.conns.get_mut(&link) {
             let other = conn.principal.as_ref().is_some_and(|before| {
                 before.user != principal.user || before.tenant != principal.tenant
             });
             if other {
-                conn.end_leases(link, &mut self.leases, false, now);
+                // Never adopted: the connection is closed with 4203 (P-S1a).
+                return;
             }
             conn.principal = Some(Arc::new(principal.clone()));
             conn.revoked = None;
@@ -488,6 +489,9 @@ impl Conn {
         let Some(key) = room_key(&principal, &event.room) else { return Ok(()) };
         let tag = format!(r#""tenant":"{}""#, key.tenant);
         let tainted = event.data.get().contains(r#""tenant":"#) && !event.data.get().contains(&tag);
+        // What lay in a copied store may be sent by whoever got the copy.
+        let item = event.id.and_then(|id| model.item(id));
+        let tainted = tainted && item.is_none_or(|item| !item.copied && !item.excused);
         hold!(!tainted, TenantTaint, "{} of {key:?} gets {event:?}", principal.user);
         let Some(member) = self.rooms.get_mut(&event.room) else {
             hold!(self.client.is_none(), Membership, "{link:?} gets {event:?}, no member");

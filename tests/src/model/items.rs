@@ -97,7 +97,8 @@ impl Item {
             !unsure && std::mem::discriminant(other) != std::mem::discriminant(outcome)
         });
         if let Some((_, other)) = unlike {
-            hold!(self.excused, Outcome, "{id} settles {outcome:?}, told {other:?} before");
+            let excused = self.excused || self.copied;
+            hold!(excused, Outcome, "{id} settles {outcome:?}, told {other:?} before");
         }
         let gone = !matches!(outcome, Outcome::Accepted(_) | Outcome::Uncertain);
         let there = !self.standing.is_empty() && !self.copied && !self.excused;

@@ -235,8 +235,10 @@ impl World {
             self.disks[disk].roll_back()
         };
         if changed {
-            for (_, item) in self.model.items.iter_mut().filter(|(_, item)| item.disk == disk) {
-                item.excused = true;
+            let parts = self.disks[disk].parts().flat_map(|part| &part.items);
+            let there: BTreeSet<ItemId> = parts.map(|stored| stored.item.id).collect();
+            for (id, item) in self.model.items.iter_mut() {
+                item.excused |= item.disk == disk || there.contains(id);
             }
         }
         for sharer in sharers {

@@ -266,7 +266,7 @@ impl World {
         if let Ok(principal) = &result
             && self.nodes[asker.node].conns.contains_key(&conn)
         {
-            self.wire.verified(link, principal, self.now);
+            self.wire.verified(link, principal);
         }
         self.hub_input(asker.node, hub::Input::Verified(conn, result))
     }

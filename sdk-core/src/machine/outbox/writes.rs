@@ -249,7 +249,9 @@ impl Outbox {
             }
             if !self.is_ours() {
                 // Whoever holds the store sends it and tells its end; here it is out of sight.
-                self.forget(id);
+                for call in self.forget(id).into_iter().flat_map(|entry| entry.cancels) {
+                    self.refuse(call, Code::STORAGE, "the item waits in another outbox");
+                }
             }
         }
         for (_, n, id) in flight.numbers {
