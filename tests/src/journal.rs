@@ -21,12 +21,20 @@ pub enum Said {
     Told(Reply),
 }
 
+/// A question the log has not answered yet.
+#[derive(Debug)]
+struct Asked {
+    asker: Option<Asker>,
+    theirs: Ticket,
+    number: Option<Box<Number>>,
+}
+
 /// The log and who waits for which answer.
 #[derive(Debug)]
 pub struct Journal {
     /// The log itself, for faults.
     pub log: MemoryLog,
-    waiting: BTreeMap<u64, (Option<Asker>, Ticket, Option<Box<Number>>)>,
+    waiting: BTreeMap<u64, Asked>,
     next: u64,
 }
 
@@ -53,7 +61,7 @@ impl Journal {
             Request::Read(theirs, room, after) => (theirs, None, Request::Read(mine, room, after)),
             Request::Keys(theirs, room, after) => (theirs, None, Request::Keys(mine, room, after)),
         };
-        self.waiting.insert(self.next, (asker, theirs, number));
+        self.waiting.insert(self.next, Asked { asker, theirs, number });
         let replies = self.log.handle_request(request, now);
         self.said(replies)
     }
@@ -89,7 +97,9 @@ impl Journal {
                     continue;
                 }
             };
-            let Some((asker, theirs, number)) = self.waiting.remove(&ticket.0) else { continue };
+            let Some(Asked { asker, theirs, number }) = self.waiting.remove(&ticket.0) else {
+                continue;
+            };
             let reply = match reply {
                 Reply::Stepped(_, ended) => Reply::Stepped(theirs, ended),
                 Reply::Producer(_, record) => Reply::Producer(theirs, record),

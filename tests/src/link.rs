@@ -142,7 +142,7 @@ impl<T> Pipe<T> {
         let arrival = self.flight.front().map(|(at, ..)| *at);
         let progress = match (self.queue.front(), self.path.rate) {
             (Some(front), Some(rate)) if !self.dead && self.swallow.is_none() => {
-                let bytes = front.left.min(GRAIN).max(1) as u64;
+                let bytes = front.left.clamp(1, GRAIN) as u64;
                 let micros = (bytes * 1_000_000).div_ceil(rate.max(1));
                 Some(self.moved.max(self.stalled_until) + Duration::from_micros(micros))
             }

@@ -108,7 +108,7 @@ impl Pace {
         self.surprise.1 += 1;
         let tail = tail(self.surprise.0, self.surprise.1);
         hold!(
-            tail >= IMPROBABLE,
+            tail.total_cmp(&IMPROBABLE).is_ge(),
             Backoff,
             "{} attempts in a row too short for the series (p = {tail:e})",
             self.surprise.1

@@ -120,8 +120,7 @@ impl World {
     /// The first violation met.
     pub fn run(&mut self, until: Duration) -> Checked {
         let mut turns = 0;
-        loop {
-            let Some(next) = self.next_moment().filter(|next| *next <= until) else { break };
+        while let Some(next) = self.next_moment().filter(|next| *next <= until) {
             if next > self.now {
                 self.now = next;
                 turns = 0;

@@ -401,10 +401,10 @@ impl World {
             }
             ApiEvent::Left(sub, code) => {
                 self.clients[client].app.event(&event, &self.model)?;
-                if *code == Code::CLOSED || *code == Code::STOPPED {
-                    if let Some(known) = self.clients[client].app.subs.get_mut(sub) {
-                        known.wanted = false;
-                    }
+                if (*code == Code::CLOSED || *code == Code::STOPPED)
+                    && let Some(known) = self.clients[client].app.subs.get_mut(sub)
+                {
+                    known.wanted = false;
                 }
                 Ok(())
             }
