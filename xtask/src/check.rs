@@ -2,34 +2,21 @@
 
 use crate::{
     advisories,
-    shell::{Failure, Shell},
+    shell::{Failure, NATIVE, Shell},
     suites,
 };
 use std::{ffi::OsStr, time::Instant};
-
-/// The native crates; the browser layer is checked for its own target.
-const NATIVE: &str = "--workspace --exclude wardline-wasm";
 
 /// Runs fmt, clippy, docs, the dependency check and every test.
 pub(crate) fn ci(shell: &Shell) -> Result<(), Failure> {
     let start = Instant::now();
     shell.cargo("fmt --all --check")?;
-    shell.cargo(&format!("clippy {NATIVE} --all-targets --locked -- -D warnings"))?;
+    shell.cargo(&format!("clippy {NATIVE} --all-targets -- -D warnings"))?;
     shell
         .cargo("clippy -p wardline-wasm --target wasm32-unknown-unknown --locked -- -D warnings")?;
-    shell.exec(
-        &[
-            "cargo",
-            "doc",
-            "--workspace",
-            "--exclude",
-            "wardline-wasm",
-            "--no-deps",
-            "--locked",
-            "--document-private-items",
-        ],
-        &[("RUSTDOCFLAGS", OsStr::new("-D warnings"))],
-    )?;
+    let doc = format!("cargo doc {NATIVE} --no-deps --document-private-items");
+    let doc: Vec<_> = doc.split_whitespace().collect();
+    shell.exec(&doc, &[("RUSTDOCFLAGS", OsStr::new("-D warnings"))])?;
     advisories::deny(shell)?;
     suites::test(shell)?;
     println!("xtask: ci: {} s", start.elapsed().as_secs());

@@ -3,15 +3,16 @@
 use crate::{
     server::Server,
     shell::{Failure, Shell},
+    suites,
 };
 
 /// Builds the native library and generates the Python bindings beside the probe.
 pub(crate) fn bindings(shell: &Shell) -> Result<(), Failure> {
-    shell.cargo("build --locked -p wardline-ffi")?;
-    let library = shell.target().join("debug/libwardline_ffi.so");
-    shell.cargo(&format!(
-        "run --locked -p wardline-ffi --features cli --bin uniffi-bindgen -- generate --language python --out-dir bindings/python/generated {}",
-        library.display()
+    suites::built(shell)?;
+    let library = shell.program("libwardline_ffi.so");
+    shell.run(&format!(
+        "{} generate --language python --out-dir bindings/python/generated {library}",
+        shell.program("uniffi-bindgen")
     ))?;
     std::fs::copy(&library, shell.root().join("bindings/python/generated/libwardline_ffi.so"))?;
     Ok(())
@@ -22,8 +23,10 @@ pub(crate) fn wasm(shell: &Shell) -> Result<(), Failure> {
     shell
         .cargo("build --locked --profile wasm -p wardline-wasm --target wasm32-unknown-unknown")?;
     let built = shell.target().join("wasm32-unknown-unknown/wasm/wardline_wasm.wasm");
-    shell.cargo(&format!(
-        "run --locked -p wardline-bindgen -- {} sdk-wasm/dist nodejs",
+    suites::built(shell)?;
+    shell.run(&format!(
+        "{} {} sdk-wasm/dist nodejs",
+        shell.program("wardline-bindgen"),
         built.display()
     ))
 }

@@ -21,7 +21,7 @@ impl Server {
     /// Starts the built server on a free port, with data of its own.
     pub(crate) fn start(shell: &Shell) -> Result<Self, Failure> {
         let folder = std::env::temp_dir().join(format!("wardline-xtask-{}", std::process::id()));
-        let mut child = Command::new(shell.target().join("debug/wardline-server"))
+        let mut child = Command::new(shell.program("wardline-server"))
             .args(["serve", "--dev", "--port", "0", "--data"])
             .arg(&folder)
             .env("LOG_LEVEL", "error")

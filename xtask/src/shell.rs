@@ -8,6 +8,11 @@ use std::{
     time::Instant,
 };
 
+/// The native crates, always chosen in the same way: what cargo builds depends on what it is asked for together, so
+/// another choice would compile half of the dependencies a second time. The browser layer is built for its own target.
+pub(crate) const NATIVE: &str =
+    "--workspace --exclude wardline-wasm --features wardline-ffi/cli --locked";
+
 /// Why a task ended.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) String);
@@ -43,6 +48,11 @@ impl Shell {
     /// Where cargo puts what it builds.
     pub(crate) fn target(&self) -> PathBuf {
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from)
+    }
+
+    /// A program this workspace built for development.
+    pub(crate) fn program(&self, name: &str) -> String {
+        self.target().join("debug").join(name).to_string_lossy().into_owned()
     }
 
     /// Whether a program can be started.

@@ -2,7 +2,7 @@
 
 use crate::{
     probes,
-    shell::{Failure, Shell},
+    shell::{Failure, NATIVE, Shell},
 };
 use std::time::Instant;
 
@@ -14,13 +14,14 @@ const KILLS: u32 = 5;
 /// Runs every test there is.
 pub(crate) fn test(shell: &Shell) -> Result<(), Failure> {
     let start = Instant::now();
-    shell.cargo("test --workspace --exclude wardline-wasm --locked")?;
+    shell.cargo(&format!("test {NATIVE}"))?;
     sim(shell, SEEDS, None)?;
-    built(shell)?;
+    planted(shell)?;
     probes::python(shell)?;
+    probes::node(shell)?;
     faults(shell, KILLS)?;
     offline(shell, 10_000)?;
-    println!("xtask: not part of this yet, run them by name: planted, node, demo --check");
+    shell.run(&format!("{} --check", shell.program("wardline-demo")))?;
     println!("xtask: test: {} s", start.elapsed().as_secs());
     Ok(())
 }
@@ -41,27 +42,24 @@ pub(crate) fn planted(shell: &Shell) -> Result<(), Failure> {
 /// Kills a real server under load.
 pub(crate) fn faults(shell: &Shell, kills: u32) -> Result<(), Failure> {
     built(shell)?;
-    shell.cargo(&format!(
-        "run --locked -p wardline-tests --bin wardline-faults -- kills --kills {kills}"
-    ))
+    shell.run(&format!("{} kills --kills {kills}", shell.program("wardline-faults")))
 }
 
 /// Kills a client that queued messages offline.
 pub(crate) fn offline(shell: &Shell, messages: u32) -> Result<(), Failure> {
     built(shell)?;
-    shell.cargo(&format!(
-        "run --locked -p wardline-tests --bin wardline-faults -- offline --messages {messages}"
-    ))
+    shell.run(&format!("{} offline --messages {messages}", shell.program("wardline-faults")))
 }
 
 /// Runs server, site and a terminal client.
 pub(crate) fn demo(shell: &Shell, check: bool, rest: &[String]) -> Result<(), Failure> {
-    built(shell)?;
-    let check = if check { " --check" } else { "" };
-    shell.cargo(&format!(
-        "run --locked --quiet -p wardline-examples --bin wardline-demo --{check} {}",
-        rest.join(" ")
-    ))
+    // Less than everything: who tries the demo should not wait for the rest.
+    shell.cargo("build --locked -p wardline-server -p wardline-examples --bins")?;
+    let program = shell.program("wardline-demo");
+    let mut words = vec![program.as_str()];
+    words.extend(check.then_some("--check"));
+    words.extend(rest.iter().map(String::as_str));
+    shell.exec(&words, &[])
 }
 
 /// Measures.
@@ -74,7 +72,7 @@ pub(crate) fn bench(shell: &Shell, rest: &[String]) -> Result<(), Failure> {
     ))
 }
 
-/// The server and the examples, as the other commands start them.
-fn built(shell: &Shell) -> Result<(), Failure> {
-    shell.cargo("build --locked -p wardline-server -p wardline-examples -p wardline-tests --bins")
+/// Every program of the workspace, as the other commands start them.
+pub(crate) fn built(shell: &Shell) -> Result<(), Failure> {
+    shell.cargo(&format!("build {NATIVE} --lib --bins"))
 }
