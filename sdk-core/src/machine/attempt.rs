@@ -26,13 +26,16 @@ use std::time::Duration;
 /// The host gives a dial up after 20 s; one that does not say so is given up here.
 const DIAL_WITHIN: Duration = Duration::from_secs(25);
 
+/// A provider that takes longer is asked again with the next attempt.
+const TOKEN_WITHIN: Duration = Duration::from_secs(30);
+
 impl Machine {
     /// An attempt from the start: store, token, dial.
     pub(super) fn begin(&mut self, now: Now) {
         if !self.outbox.is_ready() {
             self.connection = Connection::Loading;
         } else if self.tokens.is_spent() && self.tokens.has_provider() {
-            self.fetch_token(Purpose::Attempt);
+            self.fetch_token(Purpose::Attempt, now);
             self.connection = Connection::Fetching;
         } else {
             self.attempt(now);
@@ -53,7 +56,7 @@ impl Machine {
             self.timers.set(Timer::Dial, now.mono + DIAL_WITHIN);
             self.output.push_back(Output::Dial(generation, dial_url(&self.config.url)));
         } else if self.tokens.has_provider() {
-            self.fetch_token(Purpose::Attempt);
+            self.fetch_token(Purpose::Attempt, now);
             self.connection = Connection::Fetching;
         } else {
             self.wait_for_token(close::TOKEN_MISSING, "no token was set");
@@ -159,8 +162,9 @@ impl Machine {
         self.calls.handle_welcome(now.mono);
     }
 
-    pub(super) fn fetch_token(&mut self, purpose: Purpose) {
+    pub(super) fn fetch_token(&mut self, purpose: Purpose, now: Now) {
         if self.tokens.ask(purpose) {
+            self.timers.set(Timer::Token, now.mono + TOKEN_WITHIN);
             self.output.push_back(Output::FetchToken);
         }
     }

@@ -17,7 +17,7 @@
 //!                   └─ lost ── Welcomed ─────────────────────┴──────────────────────────┘
 //!
 //! From any state: hang up, a code of class stop, attempts used up ──▶ Idle.
-//! The same token again, or two refused in a row: from Fetching to Backoff.
+//! The same token again, two refused in a row, or no answer of the provider: from Fetching to Backoff.
 //! ```
 
 use super::{
@@ -90,6 +90,8 @@ pub(super) enum Happening {
     TokenGiven { fresh: bool },
     /// The provider has no token for the attempt.
     NoToken,
+    /// The provider did not answer in time.
+    TokenLate,
     /// The delay is over.
     Due,
     /// The transport opened.
@@ -160,6 +162,12 @@ impl Machine {
             }
             (Connection::Fetching, Happening::NoToken) => {
                 self.wait_for_token(close::TOKEN_MISSING, "the provider has no token");
+            }
+            // Not the same as having none: the next attempt asks again.
+            (Connection::Fetching, Happening::TokenLate) => {
+                let text = "the token provider did not answer in time";
+                let loss = Loss::own(CloseClass::Retry, close::TOKEN_MISSING, text);
+                self.wait(&loss, now);
             }
             (Connection::Unauthenticated, Happening::GoOn) => self.begin(now),
 

@@ -64,9 +64,14 @@ impl Machine {
             }
             Timer::Refresh => {
                 if self.tokens.has_provider() {
-                    self.fetch_token(Purpose::Refresh);
+                    self.fetch_token(Purpose::Refresh, now);
                 }
             }
+            Timer::Token => match self.tokens.handle_silence() {
+                Some(Purpose::Attempt) => self.advance(Happening::TokenLate, now),
+                Some(Purpose::Refresh) => self.refresh_later(now),
+                None => {}
+            },
             Timer::Leave => {
                 let loss = Loss::own(CloseClass::Retry, close::SHUTDOWN, "the server restarts");
                 self.advance(Happening::Lost(loss), now);

@@ -114,7 +114,7 @@ impl Machine {
                 self.advance(Happening::TokenGiven { fresh: true }, now);
             }
             CloseClass::NewToken if self.tokens.has_provider() => {
-                self.fetch_token(Purpose::Attempt);
+                self.fetch_token(Purpose::Attempt, now);
                 self.tell_trying(None, loss.reason.clone());
                 self.connection = Connection::Fetching;
             }

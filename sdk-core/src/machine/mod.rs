@@ -64,7 +64,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
-use timers::Timers;
+use timers::{Timer, Timers};
 use tokens::{Answer, Tokens};
 
 /// A deadline noticed this much too late says that the process was not running (P-C4).
@@ -321,6 +321,7 @@ impl Machine {
 
     fn handle_token(&mut self, token: Option<crate::protocol::Token>, now: Now) {
         use tokens::Purpose::{Attempt, Refresh};
+        self.timers.stop(Timer::Token);
         match self.tokens.handle_answer(token) {
             Answer::Unwanted => {}
             Answer::New(Refresh) if self.connection.session().is_some() => self.write_auth(),

@@ -3,3 +3,4 @@
 mod connection;
 mod frames;
 mod rig;
+mod tokens;

@@ -15,6 +15,8 @@ pub(super) enum Timer {
     Lived,
     /// The token is to be refreshed (P-C6).
     Refresh,
+    /// The token provider took too long (P-C6).
+    Token,
     /// The moment of a drain's window at which this client leaves (P-C8).
     Leave,
     /// A disconnect waited long enough for what was submitted before it.
@@ -22,12 +24,13 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Dial,
         Self::Attempt,
         Self::Settled,
         Self::Lived,
         Self::Refresh,
+        Self::Token,
         Self::Leave,
         Self::Flush,
     ];

@@ -113,6 +113,14 @@ impl Tokens {
         }
     }
 
+    /// The provider did not answer in time; what for, if anybody still waits. An answer that comes yet is unwanted.
+    pub(super) fn handle_silence(&mut self) -> Option<Purpose> {
+        match std::mem::replace(&mut self.asking, Asking::No) {
+            Asking::Yes(purpose) => Some(purpose),
+            Asking::No | Asking::Overtaken => None,
+        }
+    }
+
     /// The server refused the token `hello` or `auth` carried.
     pub(super) fn handle_refused(&mut self, carried: Option<Token>) {
         self.refused = carried;
