@@ -2,6 +2,7 @@
 
 pub mod board;
 pub mod check;
+pub mod control;
 pub mod gauges;
 pub mod pattern;
 pub mod recording;

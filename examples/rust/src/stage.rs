@@ -21,6 +21,7 @@ pub struct Stage {
     folder: PathBuf,
     secret: String,
     port: u16,
+    pages: Option<PathBuf>,
     server: Option<Child>,
     site: Option<Child>,
 }
@@ -37,13 +38,18 @@ impl Stage {
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let secret = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { folder: folder.to_owned(), secret, port, server: None, site: None })
+        Ok(Self { folder: folder.to_owned(), secret, port, pages: None, server: None, site: None })
     }
 
     /// Where clients connect.
     #[must_use]
     pub fn url(&self) -> String {
         format!("ws://127.0.0.1:{}", self.port)
+    }
+
+    /// Has the server serve a folder of built pages, from its next start on.
+    pub fn serve_pages(&mut self, folder: &Path) {
+        self.pages = Some(folder.to_owned());
     }
 
     /// Where the stage's files are.
@@ -58,12 +64,13 @@ impl Stage {
     /// It is not built, or does not start.
     pub async fn start_server(&mut self) -> io::Result<()> {
         let port = self.port.to_string();
-        let mut server = self
-            .command("wardline-server")?
-            .args(["serve", "--host", "127.0.0.1", "--port", &port, "--data"])
-            .arg(self.folder.join("data"))
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut command = self.command("wardline-server")?;
+        command.args(["serve", "--host", "127.0.0.1", "--port", &port, "--data"]);
+        command.arg(self.folder.join("data"));
+        if let Some(pages) = &self.pages {
+            command.arg("--pages").arg(pages);
+        }
+        let mut server = command.stdout(Stdio::piped()).spawn()?;
         let stdout = server.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
         self.server = Some(server);
         let mut lines = BufReader::new(stdout).lines();

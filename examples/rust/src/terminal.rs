@@ -21,15 +21,18 @@ use wardline::{
 /// Redraws a second at most.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// Runs until `q`.
+/// Runs until `q`. `greeting` is the first line of what happened.
 ///
 /// # Errors
 /// What the server refuses, in words.
-pub async fn run(client: Client, cameras: u8) -> Result<(), String> {
+pub async fn run(client: Client, cameras: u8, greeting: &str) -> Result<(), String> {
     let mut updates = watch(&client, cameras).await.map_err(|error| error.to_string())?;
     let mut keys = keys();
     let (tell, mut told) = channel::<String>(64);
     let mut board = Board { connection: "connected".into(), ..Board::default() };
+    if !greeting.is_empty() {
+        board.say(greeting.to_owned());
+    }
     let mut terminal = ratatui::init();
     let mut redraw = tokio::time::interval(REDRAW);
     let mut streaming = true;

@@ -101,6 +101,8 @@ pub struct Config {
     pub api_keys: Vec<ApiKey>,
     /// Pages that may connect; `*` is every page.
     pub origins: Vec<String>,
+    /// A folder of built pages to serve; none: only the socket and the routes.
+    pub pages: Option<PathBuf>,
     /// Where events are kept.
     pub log: LogStore,
     /// How long an event is kept.
@@ -174,6 +176,7 @@ impl Config {
             token: token(settings, production, insecure_dev)?,
             api_keys: api_keys(settings, insecure_dev)?,
             origins: origins(settings, production)?,
+            pages: pages(settings)?,
             log: log_store(settings)?,
             retention: Duration::from_secs(settings.read("persistence_ttl", 3600)?),
             ping,
@@ -391,6 +394,15 @@ fn origins(settings: &Settings, production: bool) -> Result<Vec<String>, ConfigE
         }
     }
     Ok(origins)
+}
+
+fn pages(settings: &Settings) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(folder) = settings.text("pages").map(PathBuf::from) else { return Ok(None) };
+    if folder.join("index.html").is_file() {
+        return Ok(Some(folder));
+    }
+    let name = settings.named("pages");
+    Err(ConfigError(format!("{name}: {} holds no index.html", folder.display())))
 }
 
 /// Whether an origin names this machine. Hosts are compared whole.

@@ -37,6 +37,7 @@ settings! {
     jwt_require_exp ["JWT_REQUIRE_EXP"] "Refuse tokens without `exp` [false]";
     api_keys ["API_KEYS"] "Keys of back ends that may publish: TENANT=KEY, comma-separated; * is every tenant";
     cors_origins ["CORS_ORIGINS", "CORS_ORIGIN"] "Pages that may connect, comma-separated";
+    pages ["PAGES_DIR"] "Folder of built pages to serve, such as a dashboard";
     log ["LOG"] "memory or embedded [embedded; memory if PERSISTENCE_ENABLED is false]";
     data ["DATA_DIR"] "Folder of the embedded log [wardline-data]";
     persistence_enabled ["PERSISTENCE_ENABLED"] "Keep persistent messages across a restart [true]";

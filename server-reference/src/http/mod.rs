@@ -3,6 +3,7 @@
 mod auth;
 mod cameras;
 mod health;
+mod pages;
 mod publish;
 
 pub(crate) use publish::random;
@@ -11,8 +12,8 @@ use crate::edge::Node;
 use axum::{
     Router,
     body::Body,
-    extract::DefaultBodyLimit,
-    http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header},
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header},
     routing::{get, post},
 };
 use serde_json::json;
@@ -56,7 +57,7 @@ impl Routes {
             .route("/revoke", post(publish::revoke))
             .route("/cameras/{id}/snapshot.jpg", get(cameras::snapshot))
             .route("/cameras/{id}/stream.mjpeg", get(cameras::stream))
-            .fallback(|| async { error(StatusCode::NOT_FOUND, "not_found", "no such path") })
+            .fallback(fallback)
             .method_not_allowed_fallback(|| async {
                 error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "not by this method")
             })
@@ -71,6 +72,14 @@ impl Routes {
             Ok(response) => response,
             Err(never) => match never {},
         }
+    }
+}
+
+/// A page, where the server was told of any.
+async fn fallback(State(node): State<Arc<Node>>, method: Method, uri: Uri) -> Response<Body> {
+    match &node.config.pages {
+        Some(root) => pages::page(root, &method, &uri).await,
+        None => error(StatusCode::NOT_FOUND, "not_found", "no such path"),
     }
 }
 

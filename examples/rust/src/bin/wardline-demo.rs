@@ -2,9 +2,19 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use clap::Parser;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot};
 use wardline::client::Client;
-use wardline_examples::{check, stage::Stage, terminal};
+use wardline_examples::{
+    check,
+    control::{Control, Order},
+    stage::Stage,
+    terminal,
+};
 
 #[derive(Parser)]
 #[command(about = "Server, site and a terminal on this machine.")]
@@ -15,6 +25,15 @@ struct Arguments {
     /// Seconds of a check.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
+    /// A folder of built pages, such as the dashboard, for the server to serve.
+    #[arg(long)]
+    pages: Option<PathBuf>,
+    /// Without a terminal: the page is all there is to see; ends at Ctrl-C.
+    #[arg(long)]
+    headless: bool,
+    /// How many cameras the site has.
+    #[arg(long, default_value_t = 4)]
+    cameras: u8,
     /// CPU percent past which the site raises an alert.
     #[arg(long, default_value = "40")]
     cpu_limit: String,
@@ -35,7 +54,7 @@ async fn main() -> ExitCode {
             good
         })
     } else {
-        show(&folder, &arguments.cpu_limit).await.map(|()| true)
+        show(&folder, &arguments).await.map(|()| true)
     };
     let good = match outcome {
         Ok(good) => good,
@@ -53,18 +72,67 @@ async fn main() -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn show(folder: &std::path::Path, cpu_limit: &str) -> Result<(), String> {
-    let mut stage = Stage::new(folder).map_err(|error| error.to_string())?;
-    stage.start_server().await.map_err(|error| error.to_string())?;
-    stage.start_site(&["--cpu-limit", cpu_limit]).await.map_err(|error| error.to_string())?;
-    let token = stage.token("operator", &[]).await.map_err(|error| error.to_string())?;
-    println!("server: {}   folder: {}", stage.url(), folder.display());
-    let client = Client::builder(stage.url())
-        .token(token.as_str())
-        .storage(folder.join("operator.db"))
-        .build()
-        .map_err(|error| error.to_string())?;
-    let outcome = terminal::run(client, 2).await;
-    stage.end().await.map_err(|error| error.to_string())?;
+async fn show(folder: &Path, arguments: &Arguments) -> Result<(), String> {
+    let words = |error: std::io::Error| error.to_string();
+    let mut stage = Stage::new(folder).map_err(words)?;
+    if let Some(pages) = &arguments.pages {
+        stage.serve_pages(pages);
+    }
+    stage.start_server().await.map_err(words)?;
+    let cameras = arguments.cameras.to_string();
+    let site = ["--cpu-limit", &arguments.cpu_limit, "--cameras", &cameras];
+    stage.start_site(&site).await.map_err(words)?;
+    let token = stage.token("operator", &[]).await.map_err(words)?;
+    let url = stage.url();
+    println!("server: {url}   folder: {}", folder.display());
+    let (tell, orders) = mpsc::channel(4);
+    let control = Control::open(tell).await.map_err(words)?;
+    let page = match &arguments.pages {
+        Some(_) => {
+            let at = url.replacen("ws://", "http://", 1);
+            let page = format!("{at}/#token={token}&control={}", control.url());
+            println!("dashboard: {page}");
+            format!("dashboard: {page}")
+        }
+        None => String::new(),
+    };
+    let (stop, stopped) = oneshot::channel();
+    let serving = tokio::spawn(obey(stage, orders, stopped));
+    let outcome = if arguments.headless {
+        tokio::signal::ctrl_c().await.map_err(words)
+    } else {
+        let client = Client::builder(url)
+            .token(token.as_str())
+            .storage(folder.join("operator.db"))
+            .build()
+            .map_err(|error| error.to_string())?;
+        terminal::run(client, 2, &page).await
+    };
+    let _ = stop.send(());
+    serving.await.map_err(|error| error.to_string())?.end().await.map_err(words)?;
     outcome
+}
+
+/// Does what the dashboard's buttons say.
+async fn obey(
+    mut stage: Stage,
+    mut orders: mpsc::Receiver<Order>,
+    mut end: oneshot::Receiver<()>,
+) -> Stage {
+    loop {
+        let order = tokio::select! {
+            _ = &mut end => return stage,
+            order = orders.recv() => order,
+        };
+        let Some(order) = order else { return stage };
+        let (stopped, done) = match order {
+            Order::Restart(done) => (stage.stop_server().await, done),
+            Order::Kill(done) => (stage.kill_server().await, done),
+        };
+        // Long enough to be seen.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let good = stopped.is_ok() && stage.start_server().await.is_ok();
+        // Who asked may have gone.
+        let _ = done.send(good);
+    }
 }

@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
         .build()
         .map_err(|error| error.to_string());
     let outcome = match client {
-        Ok(client) => wardline_examples::terminal::run(client, arguments.cameras).await,
+        Ok(client) => wardline_examples::terminal::run(client, arguments.cameras, "").await,
         Err(error) => Err(error),
     };
     match outcome {

@@ -1,0 +1,17 @@
+// Node: sockets of `ws`, the outbox in a file.
+import { readFile } from 'node:fs/promises';
+import { WebSocket } from 'ws';
+import { memoryStore } from './core/index.js';
+import { setHost } from './connection.js';
+import { fileStore } from './node/file-store.js';
+
+setHost({
+  platform: `node ${process.version}`,
+  wasm: () => async () => new Uint8Array(await readFile(new URL('./wardline.wasm', import.meta.url))),
+  webSocket: WebSocket as never,
+  store: outbox => (outbox ? fileStore(outbox) : memoryStore()),
+});
+
+export * from './index.js';
+export { default } from './index.js';
+export { fileStore };

@@ -1,0 +1,115 @@
+import type { Metrics as Reading } from '@wardline/client';
+import { useEvent } from '@wardline/client/react';
+import { useEffect, useRef, useState } from 'react';
+import uPlot from 'uplot';
+import 'uplot/dist/uPlot.min.css';
+import { Panel } from './panel';
+
+const SPAN = 120;
+
+interface Line {
+  label: string;
+  colour: string;
+  read: (reading: Reading) => number | undefined;
+}
+
+const PERCENT: Line[] = [
+  { label: 'CPU', colour: '--plot-1', read: reading => reading.cpu },
+  { label: 'Memory', colour: '--plot-2', read: reading => reading.memory },
+  { label: 'Disk', colour: '--plot-3', read: reading => reading.disk },
+];
+const NETWORK: Line[] = [
+  { label: 'In', colour: '--plot-1', read: ({ networkIn }) => networkIn && networkIn / 1024 },
+  { label: 'Out', colour: '--plot-2', read: ({ networkOut }) => networkOut && networkOut / 1024 },
+];
+
+export function Metrics() {
+  const [source, setSource] = useState('');
+  useEvent('monitoring', 'metrics:update', reading => setSource(reading.source));
+  return (
+    <Panel name="metrics" title="Host" aside={<span className="quiet num">{source}</span>}>
+      <div className="plots">
+        <Plot title="Use" unit="%" lines={PERCENT} max={100} />
+        <Plot title="Network" unit="kB/s" lines={NETWORK} />
+      </div>
+    </Panel>
+  );
+}
+
+function Plot({ title, unit, lines, max }: { title: string; unit: string; lines: Line[]; max?: number }) {
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const data = useRef<(number | null)[][]>([[], ...lines.map(() => [])]);
+  const [latest, setLatest] = useState<(number | undefined)[]>([]);
+  useEvent('monitoring', 'metrics:update', (reading, message) => {
+    const [times, ...values] = data.current as [number[], ...(number | null)[][]];
+    // What came while the link was down stands at its own time.
+    const at = message.timestamp / 1000;
+    times.push(at);
+    lines.forEach((line, index) => values[index]!.push(line.read(reading) ?? null));
+    while (times.length > SPAN * 2 || (times.length > 0 && times[0]! < at - SPAN)) {
+      times.shift();
+      values.forEach(list => list.shift());
+    }
+    setLatest(lines.map(line => line.read(reading)));
+    plot.current?.setData(data.current as uPlot.AlignedData);
+  });
+  useEffect(() => {
+    const element = box.current!;
+    const draw = () => {
+      plot.current?.destroy();
+      const style = getComputedStyle(document.documentElement);
+      const colour = (name: string) => style.getPropertyValue(name).trim();
+      const axis = { stroke: colour('--quiet'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false }, font: '11px Inter Variable, sans-serif' };
+      plot.current = new uPlot(
+        {
+          width: element.clientWidth,
+          height: element.clientHeight,
+          legend: { show: false },
+          cursor: { y: false },
+          padding: [8, 4, 0, 0],
+          scales: {
+            x: { range: () => [Date.now() / 1000 - SPAN, Date.now() / 1000] },
+            y: { range: max ? [0, max] : (_, __, high) => [0, Math.max(8, high * 1.15)] },
+          },
+          axes: [
+            { ...axis, space: 70, values: (_, splits) => splits.map(at => new Date(at * 1000).toLocaleTimeString([], { hour12: false, minute: '2-digit', second: '2-digit' })) },
+            { ...axis, size: 40, space: 28 },
+          ],
+          series: [{}, ...lines.map(line => ({ stroke: colour(line.colour), width: 1.75, spanGaps: true, points: { show: false } }))],
+        },
+        data.current as uPlot.AlignedData,
+        element,
+      );
+    };
+    draw();
+    const resized = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: element.clientHeight }));
+    resized.observe(element);
+    const dark = matchMedia('(prefers-color-scheme: dark)');
+    addEventListener('themechange', draw);
+    dark.addEventListener('change', draw);
+    return () => {
+      resized.disconnect();
+      removeEventListener('themechange', draw);
+      dark.removeEventListener('change', draw);
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, [lines, max]);
+  return (
+    <figure className="plot">
+      <figcaption>
+        <span>
+          {title}, {unit}
+        </span>
+        {lines.map((line, index) => (
+          <span key={line.label} className="key">
+            <i aria-hidden="true" style={{ background: `var(${line.colour})` }} />
+            {line.label} <b className="num">{latest[index] === undefined ? '–' : latest[index]!.toFixed(latest[index]! < 10 ? 1 : 0)}</b>
+          </span>
+        ))}
+      </figcaption>
+      <div ref={box} className="canvas" aria-hidden="true" />
+    </figure>
+  );
+}

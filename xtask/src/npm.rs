@@ -1,0 +1,38 @@
+//! The npm package and the dashboard built on it.
+
+use crate::{
+    probes,
+    shell::{Failure, Shell},
+};
+
+const PACKAGE: &str = "bindings/typescript";
+const DASHBOARD: &str = "examples/dashboard";
+
+/// Builds the WebAssembly and the package around it, from the committed lock file.
+pub(crate) fn package(shell: &Shell) -> Result<(), Failure> {
+    probes::wasm(shell)?;
+    install(shell, PACKAGE)?;
+    shell.run(&format!("npm run build --silent --prefix {PACKAGE}"))
+}
+
+/// Builds the package and runs its tests beside the built server.
+pub(crate) fn test(shell: &Shell) -> Result<(), Failure> {
+    package(shell)?;
+    let server = shell.target().join("debug/wardline-server");
+    shell.exec(
+        &["npm", "test", "--silent", "--prefix", PACKAGE],
+        &[("WARDLINE_SERVER", server.as_os_str())],
+    )
+}
+
+/// Builds the dashboard into static files.
+pub(crate) fn dashboard(shell: &Shell) -> Result<std::path::PathBuf, Failure> {
+    package(shell)?;
+    install(shell, DASHBOARD)?;
+    shell.run(&format!("npm run build --silent --prefix {DASHBOARD}"))?;
+    Ok(shell.root().join(DASHBOARD).join("dist"))
+}
+
+fn install(shell: &Shell, folder: &str) -> Result<(), Failure> {
+    shell.run(&format!("npm ci --prefix {folder} --no-audit --no-fund"))
+}
