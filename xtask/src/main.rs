@@ -3,6 +3,7 @@
 
 mod advisories;
 mod check;
+mod npm;
 mod probes;
 mod server;
 mod shell;
@@ -47,6 +48,8 @@ enum Task {
     Planted,
     /// The core in Node through WebAssembly, beside a server.
     Node,
+    /// Build the npm package and run its tests beside a server.
+    Npm,
     /// Kill a real server with -9 under load of real clients and count what was lost.
     Faults {
         /// How many kills.
@@ -90,6 +93,7 @@ fn run(shell: &Shell, task: Task) -> Result<(), Failure> {
         Task::Sim { seeds, seed } => suites::sim(shell, seeds, seed),
         Task::Planted => suites::planted(shell),
         Task::Node => probes::node(shell),
+        Task::Npm => npm::test(shell),
         Task::Faults { kills } => suites::faults(shell, kills),
         Task::Offline { messages } => suites::offline(shell, messages),
         Task::Bench { rest } => suites::bench(shell, &rest),

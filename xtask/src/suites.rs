@@ -1,7 +1,7 @@
 //! The tests and what is built on them: simulation, faults, demo, benches.
 
 use crate::{
-    probes,
+    npm, probes,
     shell::{Failure, NATIVE, Shell},
 };
 use std::time::Instant;
@@ -58,6 +58,12 @@ pub(crate) fn demo(shell: &Shell, check: bool, rest: &[String]) -> Result<(), Fa
     let program = shell.program("wardline-demo");
     let mut words = vec![program.as_str()];
     words.extend(check.then_some("--check"));
+    // The page needs npm; who has none still has the terminal.
+    let pages = if check || !shell.has("npm") { None } else { Some(npm::dashboard(shell)?) };
+    let pages = pages.map(|folder| folder.display().to_string());
+    if let Some(folder) = &pages {
+        words.extend(["--pages", folder]);
+    }
     words.extend(rest.iter().map(String::as_str));
     shell.exec(&words, &[])
 }

@@ -27,7 +27,7 @@ class Journal {
   readonly entries = new Map<string, string>();
   users = 0;
   lock = 0;
-  #file!: FileHandle;
+  #file: FileHandle = undefined as never;
   #release!: () => Promise<void>;
   #size = 0;
   #alive = 0;
@@ -43,6 +43,7 @@ class Journal {
     try {
       await journal.#read();
     } catch (error) {
+      await journal.#file?.close().catch(() => {});
       await journal.#release();
       throw error;
     }
@@ -197,6 +198,7 @@ async function syncFolder(path: string): Promise<void> {
 }
 
 const journals = new Map<string, Promise<Journal>>();
+const closing = new Map<string, Promise<void>>();
 
 /**
  * A durable store in a file, held by one process at a time. Every write is appended and synced before it is told; a write that a crash
@@ -204,6 +206,7 @@ const journals = new Map<string, Promise<Journal>>();
  */
 export async function fileStore(path: string): Promise<Store> {
   const full = resolve(path);
+  while (closing.has(full)) await closing.get(full);
   const before = journals.get(full);
   const opening = before ? before.catch(() => Journal.open(full)) : Journal.open(full);
   journals.set(full, opening);
@@ -223,7 +226,9 @@ export async function fileStore(path: string): Promise<Store> {
       journal.users -= 1;
       if (journal.users > 0) return;
       journals.delete(full);
-      await journal.close();
+      const end = journal.close().finally(() => closing.delete(full));
+      closing.set(full, end);
+      await end;
     },
   };
 }
