@@ -1,7 +1,6 @@
 // Builds `dist` from `src` and the WebAssembly that `cargo xtask wasm` put into `src/generated`.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync, brotliCompressSync } from 'node:zlib';
@@ -9,14 +8,24 @@ import { build } from 'esbuild';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const at = (...parts) => join(root, ...parts);
-const require = createRequire(import.meta.url);
 
 rmSync(at('dist'), { recursive: true, force: true });
 mkdirSync(at('dist/cjs'), { recursive: true });
 if (!existsSync(at('src/generated/wardline_wasm_bg.wasm'))) throw new Error('no WebAssembly: run `cargo xtask wasm` first');
 copyFileSync(at('src/generated/wardline_wasm_bg.wasm'), at('dist/wardline.wasm'));
 
+// The generated glue names the WebAssembly by a path of its own; here the entry names it, and bundlers should find one name only.
+const oneName = {
+  name: 'one name for the WebAssembly',
+  setup(build) {
+    build.onLoad({ filter: /generated[\\/]wardline_wasm\.js$/ }, ({ path }) => ({
+      contents: readFileSync(path, 'utf8').replace(/new URL\('wardline_wasm_bg\.wasm', import\.meta\.url\)/g, 'undefined'),
+      loader: 'js',
+    }));
+  },
+};
 const common = {
+  plugins: [oneName],
   bundle: true,
   minify: true,
   legalComments: 'none',
@@ -47,7 +56,7 @@ await Promise.all([
 ]);
 
 // Types: once for `import`, once for `require`, told apart by the nearest package.json.
-execFileSync(process.execPath, [require.resolve('typescript/bin/tsc'), '-p', at('tsconfig.json')], { stdio: 'inherit' });
+execFileSync(process.execPath, [at('node_modules/typescript/bin/tsc'), '-p', at('tsconfig.json')], { stdio: 'inherit' });
 // tsc copies no declarations that were written by a tool.
 const generated = at('src/generated');
 for (const name of readdirSync(generated)) {

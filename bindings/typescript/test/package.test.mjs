@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
@@ -10,7 +9,6 @@ import { gzipSync } from 'node:zlib';
 import { folder, root } from './support.mjs';
 
 const run = promisify(execFile);
-const require = createRequire(import.meta.url);
 const tool = name => join(root, 'node_modules/.bin', name);
 let place;
 let tarball;
@@ -121,7 +119,7 @@ describe('bundlers', () => {
   it('webpack', async () => {
     const config = `export default { mode: 'production', entry: './src/main.js', output: { path: ${JSON.stringify(join(place.path, 'out-webpack'))} }, performance: { hints: false } };`;
     writeFileSync(join(place.path, 'webpack.config.mjs'), config);
-    await say(process.execPath, [require.resolve('webpack-cli/bin/cli.js'), '--config', 'webpack.config.mjs']);
+    await say(process.execPath, [join(root, 'node_modules/webpack-cli/bin/cli.js'), '--config', 'webpack.config.mjs']);
     assert.equal(size(join(place.path, 'out-webpack')).length, 1);
   });
 
