@@ -687,8 +687,9 @@ function handlePresence(members: Map<string, PresenceInfo>, next: Incoming & { t
   }
 }
 
-function ended({ outcome, code, reason }: Outcome): WardlineError {
-  return new WardlineError(code ?? outcome, reason ?? `the item is ${outcome}`);
+function ended(end: Outcome): WardlineError {
+  if (end.outcome === 'refused') return new WardlineError(end.code, end.reason, 'refused');
+  return new WardlineError(end.outcome, `the item is ${end.outcome}`, end.outcome === 'uncertain' ? 'uncertain' : 'refused');
 }
 
 /** What is set of an object. */

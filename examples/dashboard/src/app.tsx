@@ -1,5 +1,6 @@
 import { WardlineProvider } from '@wardline/client/react';
 import { useMemo, useState, type FormEvent } from 'react';
+import { Activity } from './activity';
 import { Alerts } from './alerts';
 import { Cameras } from './cameras';
 import { Header } from './header';
@@ -26,6 +27,7 @@ export function App() {
           <Alerts />
           <Metrics />
           <Outbox />
+          <Activity />
         </main>
       </Toasts>
     </WardlineProvider>

@@ -1,6 +1,8 @@
 import { useEvent } from '@wardline/client/react';
 import { useMemo, useState } from 'react';
+import type { AssetPosition, AssetStatus } from '@wardline/client';
 import { Panel } from './panel';
+import { usePast } from './past';
 
 interface Unit {
   id: string;
@@ -12,7 +14,7 @@ interface Unit {
   trail: [number, number][];
 }
 
-const TRAIL = 60;
+const TRAIL = 24;
 /** The part of town that is shown. */
 const VIEW = { north: 52.5228, south: 52.5052, west: 13.371, east: 13.416 };
 const WIDTH = 600;
@@ -43,7 +45,7 @@ export function Fleet() {
       ...units,
       [id]: how(units[id] ?? { id, latitude: NaN, longitude: NaN, heading: 0, speed: 0, status: 'on the way', trail: [] }),
     }));
-  useEvent('dispatch', 'asset_position_updated', ({ assetId, latitude, longitude, heading, speed }) =>
+  const move = ({ assetId, latitude, longitude, heading, speed }: AssetPosition) =>
     change(assetId, unit => ({
       ...unit,
       latitude,
@@ -51,9 +53,17 @@ export function Fleet() {
       heading: heading ?? unit.heading,
       speed: speed ?? unit.speed,
       trail: [...unit.trail, [longitude, latitude] as [number, number]].slice(-TRAIL),
-    })),
-  );
-  useEvent('dispatch', 'asset_status_changed', ({ assetId, status }) => change(assetId, unit => ({ ...unit, status })));
+    }));
+  const turn = ({ assetId, status }: AssetStatus) => change(assetId, unit => ({ ...unit, status }));
+  useEvent('dispatch', 'asset_position_updated', move);
+  useEvent('dispatch', 'asset_status_changed', turn);
+  usePast('dispatch', messages => {
+    setUnits({});
+    for (const { event, data } of messages) {
+      if (event === 'asset_position_updated') move(data as AssetPosition);
+      if (event === 'asset_status_changed') turn(data as AssetStatus);
+    }
+  });
   const shown = Object.values(units).filter(({ latitude }) => !Number.isNaN(latitude));
   return (
     <Panel name="fleet" title="Fleet" aside={<span className="quiet">{shown.length} units</span>}>

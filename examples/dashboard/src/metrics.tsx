@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import { Panel } from './panel';
+import { usePast } from './past';
 
 const SPAN = 120;
 
@@ -41,10 +42,11 @@ function Plot({ title, unit, lines, max }: { title: string; unit: string; lines:
   const plot = useRef<uPlot | null>(null);
   const data = useRef<(number | null)[][]>([[], ...lines.map(() => [])]);
   const [latest, setLatest] = useState<(number | undefined)[]>([]);
-  useEvent('monitoring', 'metrics:update', (reading, message) => {
+  const add = (reading: Reading, timestamp: number) => {
     const [times, ...values] = data.current as [number[], ...(number | null)[][]];
-    // What came while the link was down stands at its own time.
-    const at = message.timestamp / 1000;
+    // What came while the link was down stands at its own time; what came twice, from the past and live, once.
+    const at = timestamp / 1000;
+    if (times.length > 0 && at <= times.at(-1)!) return;
     times.push(at);
     lines.forEach((line, index) => values[index]!.push(line.read(reading) ?? null));
     while (times.length > SPAN * 2 || (times.length > 0 && times[0]! < at - SPAN)) {
@@ -52,7 +54,19 @@ function Plot({ title, unit, lines, max }: { title: string; unit: string; lines:
       values.forEach(list => list.shift());
     }
     setLatest(lines.map(line => line.read(reading)));
-    plot.current?.setData(data.current as uPlot.AlignedData);
+  };
+  const draw = () => plot.current?.setData(data.current as uPlot.AlignedData);
+  useEvent('monitoring', 'metrics:update', (reading, { timestamp }) => {
+    add(reading, timestamp);
+    draw();
+  });
+  usePast('monitoring', messages => {
+    const live = data.current.map(list => [...list]);
+    const from = live[0]![0] ?? Infinity;
+    data.current = [[], ...lines.map(() => [])];
+    for (const { event, data, timestamp } of messages) if (event === 'metrics:update' && timestamp / 1000 < from) add(data as Reading, timestamp);
+    data.current = data.current.map((list, index) => [...list, ...live[index]!]);
+    draw();
   });
   useEffect(() => {
     const element = box.current!;
@@ -73,7 +87,7 @@ function Plot({ title, unit, lines, max }: { title: string; unit: string; lines:
             y: { range: max ? [0, max] : (_, __, high) => [0, Math.max(8, high * 1.15)] },
           },
           axes: [
-            { ...axis, space: 70, values: (_, splits) => splits.map(at => new Date(at * 1000).toLocaleTimeString([], { hour12: false, minute: '2-digit', second: '2-digit' })) },
+            { ...axis, size: 26, space: 70, values: (_, splits) => splits.map(at => new Date(at * 1000).toLocaleTimeString([], { minute: '2-digit', second: '2-digit' })) },
             { ...axis, size: 40, space: 28 },
           ],
           series: [{}, ...lines.map(line => ({ stroke: colour(line.colour), width: 1.75, spanGaps: true, points: { show: false } }))],

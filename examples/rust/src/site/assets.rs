@@ -57,7 +57,7 @@ fn place(asset: &str, step: u64) -> AssetPosition {
         latitude: between(from.0, to.0),
         longitude: between(from.1, to.1),
         heading: Some(heading),
-        speed: Some(36.0),
+        speed: Some(12.5),
         incident_id: None,
         timestamp: None,
     }

@@ -1,0 +1,201 @@
+// The control room in Chromium, beside the real server and site: what a person would try.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+const root = resolve(fileURLToPath(import.meta.url), '../..');
+const target = process.env.CARGO_TARGET_DIR ?? resolve(root, '../../target');
+const demo = process.env.WARDLINE_DEMO ?? join(target, 'debug/wardline-demo');
+const program = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const FLAGS = [
+  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+];
+const shots = process.env.SCREENSHOTS;
+
+let child;
+let browser;
+let url;
+before(async () => {
+  assert.ok(program, 'Chromium is not installed');
+  child = spawn(demo, ['--headless', '--pages', join(root, 'dist'), '--cpu-limit', '101'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (!line.startsWith('dashboard: ')) continue;
+    url = line.slice('dashboard: '.length);
+    break;
+  }
+  child.stdout.resume();
+  browser = await chromium.launch({ executablePath: program, args: FLAGS });
+});
+after(async () => {
+  await browser?.close();
+  const gone = new Promise(done => child.once('exit', done));
+  child.kill('SIGINT');
+  await gone;
+});
+
+async function enter(options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1600, height: 900 }, colorScheme: 'dark', ...options });
+  const page = await context.newPage();
+  const faults = [];
+  page.on('pageerror', error => faults.push(error.message));
+  await page.goto(url);
+  await page.getByRole('status').filter({ hasText: 'Live' }).first().waitFor({ timeout: 20_000 });
+  return { page, faults, leave: () => context.close() };
+}
+
+async function shot(page, name) {
+  if (!shots) return;
+  mkdirSync(shots, { recursive: true });
+  await page.screenshot({ path: join(shots, `${name}.png`), fullPage: name === 'narrow' });
+}
+
+const figure = async (page, name) => Number(await page.locator('.proof div', { hasText: name }).locator('dd').textContent());
+
+async function until(what, good, ms = 30_000) {
+  const end = Date.now() + ms;
+  for (;;) {
+    if (await good()) return;
+    if (Date.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
+    await new Promise(done => setTimeout(done, 100));
+  }
+}
+
+/** What is drawn: mean brightness and a digest, of each camera. */
+const pictures = page =>
+  page.evaluate(async () => {
+    const drawn = [];
+    for (const canvas of document.querySelectorAll('.camera canvas')) {
+      const bitmap = await createImageBitmap(canvas);
+      const copy = new OffscreenCanvas(64, 48);
+      const context = copy.getContext('2d');
+      context.drawImage(bitmap, 0, 0, 64, 48);
+      const { data } = context.getImageData(0, 0, 64, 48);
+      let sum = 0;
+      let digest = 7;
+      for (let at = 0; at < data.length; at += 4) {
+        sum += data[at] + data[at + 1] + data[at + 2];
+        digest = (digest * 31 + data[at] * 3 + data[at + 1] * 5 + data[at + 2]) >>> 0;
+      }
+      drawn.push({ mean: sum / (64 * 48 * 3), digest });
+    }
+    return drawn;
+  });
+
+describe('the control room', () => {
+  it('shows four cameras that move, metrics, units and who is there', async () => {
+    const { page, faults, leave } = await enter();
+    await until('four live cameras', async () => (await page.locator('.camera[data-live]').count()) === 4);
+    const first = await pictures(page);
+    await until('other pictures', async () => {
+      const now = await pictures(page);
+      return now.every(({ mean, digest }, at) => mean > 5 && digest !== first[at].digest);
+    });
+    await until('readings', async () => (await figure(page, 'readings')) >= 3);
+    await until('units', async () => (await page.locator('.units li').count()) >= 3);
+    await until('presence', async () => (await page.locator('.people li').count()) >= 2);
+    await page.waitForTimeout(2000);
+    await shot(page, 'dark');
+    assert.deepEqual(faults, []);
+    await leave();
+  });
+
+  it('draws 60 frames a second with four cameras', async t => {
+    const { page, leave } = await enter();
+    await until('four live cameras', async () => (await page.locator('.camera[data-live]').count()) === 4);
+    const { frames, longest } = await page.evaluate(
+      () =>
+        new Promise(done => {
+          const times = [];
+          const step = time => {
+            times.push(time);
+            if (time - times[0] < 5000) requestAnimationFrame(step);
+            else done({ frames: (times.length - 1) / 5, longest: Math.max(...times.slice(1).map((at, n) => at - times[n])) });
+          };
+          requestAnimationFrame(step);
+        }),
+    );
+    t.diagnostic(`${frames.toFixed(1)} frames/s, longest ${longest.toFixed(0)} ms`);
+    // A headless browser without a graphics card on a busy machine drops some.
+    assert.ok(frames > 30, `${frames} frames/s`);
+    await leave();
+  });
+
+  it('an alert is raised, acknowledged and resolved by keyboard', async () => {
+    const { page, leave } = await enter();
+    await page.getByRole('button', { name: 'Raise' }).click();
+    const alert = page.locator('.alert[data-status="active"]').first();
+    await alert.waitFor();
+    await alert.focus();
+    await page.keyboard.press('a');
+    const taken = page.locator('.alert[data-status="acknowledged"]').first();
+    await taken.waitFor();
+    await taken.focus();
+    await page.keyboard.press('r');
+    await until('no open alert', async () => (await page.locator('.alert').count()) === 0);
+    await leave();
+  });
+
+  it('with the network cut notes wait; plugged in, each arrives once', async () => {
+    const { page, leave } = await enter();
+    await page.getByRole('button', { name: 'Cut network' }).click();
+    await page.getByRole('button', { name: 'Send 20' }).click();
+    await until('waiting notes', async () => (await figure(page, 'waiting')) === 20);
+    await page.locator('.link[data-status="reconnecting"]').waitFor({ timeout: 40_000 });
+    await until('the countdown', async () => /in \d+\.\d s/.test(await page.locator('.link').textContent()));
+    await shot(page, 'cut');
+    const readings = await figure(page, 'readings');
+    await page.getByRole('button', { name: 'Plug network in' }).click();
+    await until('delivery', async () => (await figure(page, 'delivered')) === 20);
+    await until('readings that were missed', async () => (await figure(page, 'readings')) > readings + 5);
+    assert.deepEqual([await figure(page, 'doubled'), await figure(page, 'missing')], [0, 0]);
+    await leave();
+  });
+
+  it('the server is killed while notes are sent: none lost, none doubled', async () => {
+    const { page, leave } = await enter();
+    await page.getByRole('button', { name: 'Kill server' }).click();
+    for (let burst = 0; burst < 5; burst++) await page.getByRole('button', { name: 'Send 20' }).click();
+    await until('delivery', async () => (await figure(page, 'delivered')) === 100, 60_000);
+    assert.deepEqual([await figure(page, 'waiting'), await figure(page, 'doubled'), await figure(page, 'missing')], [0, 0, 0]);
+    await leave();
+  });
+
+  it('notes that wait survive a reload', async () => {
+    const { page, leave } = await enter();
+    await until('a durable outbox', async () => (await page.locator('.outbox .foot').textContent()).includes('survives a reload'));
+    await page.getByRole('button', { name: 'Cut network' }).click();
+    await page.getByRole('button', { name: 'Send 20' }).click();
+    await until('waiting notes', async () => (await figure(page, 'waiting')) === 20);
+    await page.reload();
+    await until('delivery by the next page', async () => (await page.locator('.items li[data-state="delivered"], .items li[data-state="accepted"]').count()) === 20, 40_000);
+    await leave();
+  });
+
+  for (const [name, options] of [
+    ['dark', { colorScheme: 'dark' }],
+    ['light', { colorScheme: 'light' }],
+    ['narrow', { colorScheme: 'dark', viewport: { width: 390, height: 844 } }],
+  ]) {
+    it(`${name}: axe finds nothing, and nothing is wider than the page`, async () => {
+      const { page, leave } = await enter(options);
+      await page.getByRole('button', { name: 'Raise' }).click();
+      await page.locator('.alert').first().waitFor();
+      await until('live cameras', async () => (await page.locator('.camera[data-live]').count()) === 4);
+      await page.waitForTimeout(5500);
+      await shot(page, name);
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => globalThis.axe.run());
+      assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]), []);
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(over <= 0, `${over} px too wide`);
+      await leave();
+    });
+  }
+});
