@@ -115,7 +115,7 @@ fn measure(level: Level, in_flight: usize, time: Duration) -> Result<Run, Box<dy
             let done: Vec<usize> = replies
                 .into_iter()
                 .filter_map(|(_, reply)| match reply {
-                    Reply::Stepped(Ticket(who), Stepped::New(Outcome::Accepted(Some(_)))) => {
+                    Reply::Stepped(Ticket(who), Stepped::New(Outcome::Accepted(_))) => {
                         usize::try_from(who).ok()
                     }
                     Reply::Entry(..) => None,

@@ -102,6 +102,11 @@ impl Presence {
         status: Option<Status>,
         meta: Option<Json>,
     ) -> Result<SetStatus, Error> {
+        let meta = meta.map(|meta| meta.checked()).transpose();
+        let meta = meta.map_err(|error| Error {
+            code: Code::BAD_DATA,
+            text: format!("the metadata is refused: {error}"),
+        })?;
         if meta.as_ref().is_some_and(|meta| meta.get().len() > META_BYTES) {
             let text = format!("the metadata is larger than {META_BYTES} bytes");
             return Err(Error { code: Code::BAD_STATUS, text });
@@ -532,5 +537,8 @@ mod tests {
         let large = Json::of(&"x".repeat(META_BYTES)).unwrap();
         let error = presence.handle_set_status(None, Some(large)).unwrap_err();
         assert_eq!(error.code, Code::BAD_STATUS);
+        let twice = serde_json::from_str(r#"{"a":1,"a":2}"#).unwrap();
+        let error = presence.handle_set_status(None, Some(twice)).unwrap_err();
+        assert_eq!(error.code, Code::BAD_DATA);
     }
 }

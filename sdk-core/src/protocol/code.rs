@@ -62,6 +62,9 @@ codes! {
     TOKEN_INVALID = "token_invalid", false, "The token did not verify.";
     TOKEN_EXPIRED = "token_expired", false, "The token is past its end.";
     TOKEN_REVOKED = "token_revoked", false, "The token, its user or its tenant was revoked.";
+    DRAINING = "draining", true, "The server is about to restart and takes nobody in; connect again.";
+    UPGRADE_REQUIRED = "upgrade_required", false, "The path speaks WebSocket, version 13, and nothing else.";
+    METHOD_NOT_ALLOWED = "method_not_allowed", false, "The path is not to be asked by this HTTP method.";
     INTERNAL = "internal", true, "The server failed in a way it did not foresee.";
 }
 

@@ -54,6 +54,17 @@ impl Json {
         Self::parse(&text)
     }
 
+    /// Serialises an envelope around texts that were checked where they entered: it may nest them
+    /// deeper than [`MAX_DEPTH`]. Not for what an application gives.
+    ///
+    /// # Errors
+    /// [`JsonError::Syntax`] when the value has no JSON form.
+    pub fn envelope<T: Serialize + ?Sized>(value: &T) -> Result<Self, JsonError> {
+        serde_json::value::to_raw_value(value)
+            .map(Self::from_raw)
+            .map_err(|error| JsonError::Syntax(error.to_string()))
+    }
+
     /// The JSON text `null`.
     #[must_use]
     pub fn null() -> Self {
@@ -216,6 +227,13 @@ mod tests {
         assert!(Json::parse(&deep(MAX_DEPTH)).is_ok());
         assert_eq!(Json::parse(&deep(MAX_DEPTH + 1)), Err(JsonError::Depth));
         assert!(matches!(Json::parse(&deep(5000)), Err(JsonError::Syntax(_) | JsonError::Depth)));
+    }
+
+    #[test]
+    fn an_envelope_may_nest_what_is_as_deep_as_may_be() {
+        let deep = Json::parse(&("[".repeat(MAX_DEPTH) + &"]".repeat(MAX_DEPTH))).unwrap();
+        assert_eq!(Json::of(&[&deep]), Err(JsonError::Depth));
+        assert_eq!(Json::envelope(&[&deep]).unwrap().get(), format!("[{}]", deep.get()));
     }
 
     proptest::proptest! {

@@ -18,7 +18,7 @@ use std::{
 };
 use tokio::net::{TcpListener, TcpStream};
 use tungstenite::handshake::derive_accept_key;
-use wardline::protocol::{close, limits};
+use wardline::protocol::{Code, close, limits};
 
 /// How long a request's head may take to arrive.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -139,7 +139,7 @@ fn upgrade(
     let (true, Some(key), true) = (wanted, key, version) else {
         let mut response = crate::http::error(
             StatusCode::UPGRADE_REQUIRED,
-            "upgrade_required",
+            &Code::UPGRADE_REQUIRED,
             "this path speaks WebSocket, version 13",
         );
         let headers = response.headers_mut();
@@ -148,8 +148,8 @@ fn upgrade(
         return response;
     };
     if node.is_draining() {
-        let mut response =
-            crate::http::error(StatusCode::SERVICE_UNAVAILABLE, "draining", "the server restarts");
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let mut response = crate::http::error(status, &Code::DRAINING, "the server restarts");
         response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
         return response;
     }
@@ -180,6 +180,6 @@ fn upgrade(
         response = response.header(header::SEC_WEBSOCKET_PROTOCOL, chosen);
     }
     response.body(Body::empty()).unwrap_or_else(|_| {
-        crate::http::error(StatusCode::BAD_REQUEST, "bad_request", "the offer cannot be named")
+        crate::http::error(StatusCode::BAD_REQUEST, &Code::BAD_PARAMS, "the offer cannot be named")
     })
 }

@@ -8,6 +8,9 @@ use crate::{
 use axum::http::{HeaderMap, StatusCode};
 use wardline::protocol::Code;
 
+/// The user a key acts as.
+const KEY_USER: &str = "~api";
+
 /// Whom a request speaks for.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
@@ -37,6 +40,22 @@ impl Caller {
         }
     }
 
+    /// Whom it speaks for in a tenant: a key is a service of it.
+    pub(crate) fn principal(self, tenant: &str) -> Principal {
+        match self {
+            Self::Token(principal) => principal,
+            Self::Key(_) => Principal {
+                tenant: tenant.into(),
+                user: KEY_USER.into(),
+                organization: None,
+                roles: vec!["service".into()],
+                token_id: None,
+                issued: 0,
+                expires: None,
+            },
+        }
+    }
+
     /// The tenant it acts in: its own, or for a key of every tenant the one it names.
     pub(crate) fn tenant(&self, named: Option<&str>) -> Result<String, Refusal> {
         let own = match self {
@@ -61,23 +80,23 @@ pub(crate) fn caller(
     query: Option<&str>,
 ) -> Result<Caller, Refusal> {
     let refused =
-        |code: &'static str, words: &str| Err(Refusal::new(StatusCode::UNAUTHORIZED, code, words));
+        |code: Code, words: &str| Err(Refusal::new(StatusCode::UNAUTHORIZED, code, words));
     if let Some(key) = headers.get("x-api-key").and_then(|value| value.to_str().ok()) {
         return match verifier.api_key(key) {
             Some(tenant) => Ok(Caller::Key(tenant.map(str::to_owned))),
-            None => refused("token_invalid", "this key is not known"),
+            None => refused(Code::TOKEN_INVALID, "this key is not known"),
         };
     }
     let Some(token) = token_of(headers, query) else {
-        return refused("token_missing", "needs a token or an API key");
+        return refused(Code::TOKEN_MISSING, "needs a token or an API key");
     };
     if let Some(tenant) = verifier.api_key(token.expose()) {
         return Ok(Caller::Key(tenant.map(str::to_owned)));
     }
     match verifier.verify(token.expose()) {
         Ok(principal) => Ok(Caller::Token(principal)),
-        Err(AuthError::Expired) => refused("token_expired", "the token is past its end"),
-        Err(AuthError::Missing) => refused("token_missing", "needs a token or an API key"),
-        Err(_) => refused("token_invalid", "the token did not verify"),
+        Err(AuthError::Expired) => refused(Code::TOKEN_EXPIRED, "the token is past its end"),
+        Err(AuthError::Missing) => refused(Code::TOKEN_MISSING, "needs a token or an API key"),
+        Err(_) => refused(Code::TOKEN_INVALID, "the token did not verify"),
     }
 }

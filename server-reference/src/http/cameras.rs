@@ -1,13 +1,9 @@
 //! Pictures for who has no WebSocket: one JPEG, or a stream of them.
 
-use super::{
-    Refusal,
-    auth::{Caller, caller},
-};
+use super::{Refusal, auth::caller};
 use crate::{
     edge::{Node, Tap},
     hub::{
-        Principal,
         media::Picture,
         permissions::{Action, authorize},
     },
@@ -26,6 +22,8 @@ use wardline::{
 
 /// How long a snapshot waits for a camera that begins to send because someone looks.
 const PICTURE_WITHIN: Duration = Duration::from_secs(5);
+/// The same whether the camera exists or not.
+const REFUSAL: &str = "you may not see this camera, or it does not exist";
 const BOUNDARY: &str = "wardline-picture";
 
 /// `GET /cameras/{id}/snapshot.jpg`: the newest picture.
@@ -40,7 +38,8 @@ pub(super) async fn snapshot(
         let mut tap = Tap::open(&node, tenant, room);
         let within = tokio::time::timeout(PICTURE_WITHIN, jpeg(&mut tap));
         within.await.ok().flatten().ok_or_else(|| {
-            Refusal::new(StatusCode::NOT_FOUND, "not_found", "the camera sends no JPEG pictures")
+            let words = "the camera sends no JPEG pictures";
+            Refusal::new(StatusCode::NOT_FOUND, Code::NOT_FOUND, words)
         })
     };
     match picture.await {
@@ -109,20 +108,9 @@ fn room(
     let caller = caller(&node.verifier, headers, uri.query())?;
     let room = Address::new("video", &format!("camera:{id}"))
         .map_err(|problem| Refusal::bad(&Code::BAD_ROOM, problem.to_string()))?;
-    let principal = match caller {
-        Caller::Token(principal) => principal,
-        Caller::Key(Some(tenant)) => Principal {
-            tenant: TenantId::from(tenant),
-            user: "~api".into(),
-            organization: None,
-            roles: vec!["service".into()],
-            token_id: None,
-            issued: 0,
-            expires: None,
-        },
-        Caller::Key(None) => return Err(Refusal::forbidden("a key of every tenant names none")),
-    };
+    let tenant = caller.tenant(None)?;
+    let principal = caller.principal(&tenant);
     authorize(&node.hub, &principal, &room, Action::Live)
-        .map_err(|code| Refusal::new(StatusCode::FORBIDDEN, code.as_str().to_owned(), ""))?;
+        .map_err(|code| Refusal::new(StatusCode::FORBIDDEN, code, REFUSAL))?;
     Ok((principal.tenant, room))
 }

@@ -17,7 +17,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::json;
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tower::ServiceExt;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use wardline::protocol::{Code, frames::ErrorBody};
@@ -59,7 +59,8 @@ impl Routes {
             .route("/cameras/{id}/stream.mjpeg", get(cameras::stream))
             .fallback(fallback)
             .method_not_allowed_fallback(|| async {
-                error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "not by this method")
+                let (status, code) = (StatusCode::METHOD_NOT_ALLOWED, Code::METHOD_NOT_ALLOWED);
+                error(status, &code, "not by this method")
             })
             .layer(DefaultBodyLimit::max(body))
             .layer(cors)
@@ -79,12 +80,12 @@ impl Routes {
 async fn fallback(State(node): State<Arc<Node>>, method: Method, uri: Uri) -> Response<Body> {
     match &node.config.pages {
         Some(root) => pages::page(root, &method, &uri).await,
-        None => error(StatusCode::NOT_FOUND, "not_found", "no such path"),
+        None => error(StatusCode::NOT_FOUND, &Code::NOT_FOUND, "no such path"),
     }
 }
 
 /// `{error: {code, message}}`.
-pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+pub(crate) fn error(status: StatusCode, code: &Code, message: &str) -> Response<Body> {
     answer(status, &json!({"error": {"code": code, "message": message}}))
 }
 
@@ -102,25 +103,21 @@ pub(crate) fn answer(status: StatusCode, body: &serde_json::Value) -> Response<B
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
-    code: Cow<'static, str>,
+    code: Code,
     message: String,
 }
 
 impl Refusal {
-    pub(crate) fn new(
-        status: StatusCode,
-        code: impl Into<Cow<'static, str>>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self { status, code: code.into(), message: message.into() }
+    pub(crate) fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
     }
 
     pub(crate) fn forbidden(message: &str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+        Self::new(StatusCode::FORBIDDEN, Code::FORBIDDEN, message)
     }
 
     pub(crate) fn bad<M: Into<String>>(code: &Code, message: M) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, code.as_str().to_owned(), message)
+        Self::new(StatusCode::BAD_REQUEST, code.clone(), message)
     }
 }
 
@@ -135,7 +132,7 @@ impl From<ErrorBody> for Refusal {
             "internal" => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
-        Self::new(status, error.code.as_str().to_owned(), error.message)
+        Self::new(status, error.code, error.message)
     }
 }
 

@@ -1,13 +1,10 @@
 //! The publish API for back ends (P-K5), and revocation (P-C6a).
 
-use super::{
-    Refusal, answer,
-    auth::{Caller, caller},
-};
+use super::{Refusal, answer, auth::caller};
 use crate::{
     auth::unix_ms,
     edge::Node,
-    hub::{Publish, PublishEvent, Revocation},
+    hub::{Principal, Publish, PublishEvent, Revocation},
     log,
 };
 use axum::{
@@ -20,14 +17,12 @@ use serde_json::json;
 use sha1::{Digest, Sha1};
 use std::sync::Arc;
 use wardline::{
-    model::ids::{ItemId, ProducerId, TenantId, UserId},
+    model::ids::{ItemId, ProducerId, TenantId},
     protocol::{Code, Json, limits},
 };
 
 /// Most events of one step.
 const EVENTS: usize = 256;
-/// The user a key publishes as.
-const KEY_USER: &str = "~api";
 
 #[derive(Debug, Deserialize)]
 struct Request {
@@ -79,11 +74,8 @@ pub(super) async fn publish(
         }
         let request: Request = read(body)?;
         let tenant = caller.tenant(request.tenant.as_deref())?;
-        let user = match &caller {
-            Caller::Token(principal) => principal.user.clone(),
-            Caller::Key(_) => UserId::from(KEY_USER),
-        };
-        let publish = checked(request, tenant.as_str().into(), user)?;
+        let by = caller.principal(&tenant);
+        let publish = checked(request, tenant.as_str().into(), by)?;
         Ok::<_, Refusal>(node.publish(publish).await?)
     };
     match result.await {
@@ -92,7 +84,7 @@ pub(super) async fn publish(
     }
 }
 
-fn checked(request: Request, tenant: TenantId, user: UserId) -> Result<Publish, Refusal> {
+fn checked(request: Request, tenant: TenantId, by: Principal) -> Result<Publish, Refusal> {
     let bad = Refusal::bad::<String>;
     if !(1..=EVENTS).contains(&request.events.len()) {
         return Err(bad(&Code::BAD_PARAMS, format!("events: 1 to {EVENTS}")));
@@ -100,7 +92,11 @@ fn checked(request: Request, tenant: TenantId, user: UserId) -> Result<Publish, 
     let id = request.id.unwrap_or_else(|| ItemId(random()));
     let number = match (&request.producer, request.n) {
         (Some(name), Some(n)) if request.lane < limits::LANES && n > 0 => Some(log::Number {
-            key: log::ProducerKey { tenant: tenant.clone(), user, producer: producer(name) },
+            key: log::ProducerKey {
+                tenant: tenant.clone(),
+                user: by.user.clone(),
+                producer: producer(name),
+            },
             lane: request.lane,
             n,
             id,
@@ -135,7 +131,8 @@ fn checked(request: Request, tenant: TenantId, user: UserId) -> Result<Publish, 
             data,
         });
     }
-    Ok(Publish { tenant, events, number, from: request.from.unwrap_or_default().into() })
+    let from = request.from.unwrap_or_default().into();
+    Ok(Publish { tenant, by: Some(Arc::new(by)), events, number, from })
 }
 
 /// 32 hex digits as they are; any other name by its hash.
@@ -162,7 +159,8 @@ fn read<T: serde::de::DeserializeOwned>(
 ) -> Result<T, Refusal> {
     let body = body.map_err(|rejection| {
         let status = rejection.status();
-        let code = if status == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "bad_data" };
+        let large = status == StatusCode::PAYLOAD_TOO_LARGE;
+        let code = if large { Code::TOO_LARGE } else { Code::BAD_DATA };
         Refusal::new(status, code, rejection.body_text())
     })?;
     serde_json::from_slice(&body)

@@ -13,6 +13,9 @@ use wardline::protocol::{
     limits::READ_ENTRIES,
 };
 
+/// Said where the log cannot be read.
+const NO_LOG: &str = "the log cannot be read now";
+
 /// Parameters of `history`.
 #[derive(Deserialize)]
 struct HistoryParams {
@@ -75,7 +78,7 @@ impl Hub {
             "presence" => Some(self.call_presence(conn, &call)),
             "results" => self.call_results(conn, &call).err().map(Err),
             "history" => self.begin_history(conn, &call).err().map(Err),
-            _ => Some(Err(refusal(Code::UNKNOWN_METHOD, ""))),
+            _ => Some(Err(refusal(Code::UNKNOWN_METHOD, "rooms, presence, results or history"))),
         };
         if let Some(answer) = answered {
             self.reply(conn, call.id, answer);
@@ -120,11 +123,15 @@ impl Hub {
             .params
             .to()
             .map_err(|_| refusal(Code::BAD_PARAMS, "{room, cursor?, from?, limit?, filter?}"))?;
-        let address: Address = params.room.parse().map_err(|_| refusal(Code::BAD_ROOM, ""))?;
-        let filter = params.filter.canonical().map_err(|_| refusal(Code::BAD_FILTER, ""))?;
-        let session = self.session(conn).ok_or_else(|| refusal(Code::FORBIDDEN, ""))?;
+        let address: Address =
+            params.room.parse().map_err(|_| refusal(Code::BAD_ROOM, "no room address"))?;
+        let filter = params
+            .filter
+            .canonical()
+            .map_err(|_| refusal(Code::BAD_FILTER, "no filter of P-R10"))?;
+        let session = self.session(conn).ok_or_else(|| refusal(Code::FORBIDDEN, "not welcomed"))?;
         authorize(&self.config, &session.principal, &address, Action::History)
-            .map_err(|code| refusal(code, ""))?;
+            .map_err(|code| refusal(code, Action::History.refusal()))?;
         let key = room_key(&session.principal.tenant, &address);
         let most = READ_ENTRIES as u64;
         let limit = usize::try_from(params.limit.unwrap_or(most).clamp(1, most));
@@ -152,7 +159,7 @@ impl Hub {
         let (conn, call) = (history.conn, history.call);
         match proved {
             Err(Unavailable) => {
-                self.finish_call(conn, call, Err(refusal(Code::UNAVAILABLE, "")));
+                self.finish_call(conn, call, Err(refusal(Code::UNAVAILABLE, NO_LOG)));
             }
             Ok((_, false)) if history.cursor.is_some() => {
                 let error = refusal(Code::GAP, "the cursor is not in the log any more");
@@ -182,8 +189,8 @@ impl Hub {
         let Some(session) = self.session(conn) else { return };
         let allowed = authorize(&self.config, &session.principal, &key.room, Action::History);
         let answer = match (allowed, page) {
-            (Err(code), _) => Err(refusal(code, "")),
-            (_, Err(Unavailable)) => Err(refusal(Code::UNAVAILABLE, "")),
+            (Err(code), _) => Err(refusal(code, Action::History.refusal())),
+            (_, Err(Unavailable)) => Err(refusal(Code::UNAVAILABLE, NO_LOG)),
             (Ok(()), Ok((entries, extent))) => {
                 Ok(history_result(&key.room, &entries, limit, &filter, extent))
             }
@@ -223,5 +230,5 @@ fn history_result(
         first: extent.first,
         head: extent.head,
     };
-    Json::of(&result).unwrap_or_else(|_| Json::null())
+    Json::envelope(&result).unwrap_or_else(|_| Json::null())
 }

@@ -242,7 +242,10 @@ impl Hub {
         outcome: Outcome,
     ) {
         match outcome {
-            Outcome::Accepted(seq) => self.write(conn, &Accepted { lane, n, id, seq }.into()),
+            Outcome::Accepted(seqs) => {
+                let seq = seqs.first();
+                self.write(conn, &Accepted { lane, n, id, seq }.into());
+            }
             Outcome::Refused(code, message) => {
                 self.write(conn, &Refused { lane, n, id, code, message }.into());
             }

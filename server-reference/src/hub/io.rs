@@ -125,6 +125,9 @@ pub enum AuthError {
 pub struct Publish {
     /// The tenant.
     pub tenant: TenantId,
+    /// On whose behalf, by a token or key of theirs; none: the server's own code, which the
+    /// [`Authorizer`](super::permissions::Authorizer) is not asked about.
+    pub by: Option<Arc<Principal>>,
     /// All or none of these.
     pub events: Vec<PublishEvent>,
     /// Producer, lane and number where the back end counts (P-K5); else the id is remembered 10 min.

@@ -198,7 +198,6 @@ impl Hub {
 
     fn handle_log(&mut self, reply: Reply) {
         if let Reply::Entry(key, entry) = reply {
-            self.publishes.see(&key, entry.id, entry.seq);
             self.handle_entry(&key, Arc::clone(&entry));
             self.parts.handle_entry(&key, &entry, self.now);
             return;

@@ -479,7 +479,7 @@ impl Parts {
                 let by_id =
                     |CommandResult { id, result, error }| (id.to_string(), Body { result, error });
                 let results = results.into_iter().map(by_id).collect();
-                let json = Json::of(&Results { results }).unwrap_or_else(|_| Json::null());
+                let json = Json::envelope(&Results { results }).unwrap_or_else(|_| Json::null());
                 self.acts.push_back(Act::Reply(conn, call, json));
             }
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use wardline::{
     model::ids::TenantId,
     planted::{Bug, planted},
-    protocol::{Address, Code, address::PUBLIC_TENANT},
+    protocol::{Address, Code, address::PUBLIC_TENANT, frames::ErrorBody},
 };
 
 /// The room below a namespace that carries its commands (P-S8).
@@ -31,6 +31,25 @@ pub enum Action {
     History,
     /// Send.
     Send,
+    /// Publish for a whole tenant, by the server's own code or its publish API (P-K5).
+    Publish,
+}
+
+impl Action {
+    /// What is refused with [`Code::FORBIDDEN`], in words that are the same whether the room
+    /// exists or not.
+    #[must_use]
+    pub const fn refusal(self) -> &'static str {
+        match self {
+            Self::Join | Self::Live => "you may not join this room, or it does not exist",
+            Self::Replay | Self::History => {
+                "you may not read the history of this room, or it does not exist"
+            }
+            Self::Presence => "you may not see who is in this room, or it does not exist",
+            Self::Send => "you may not send to this room, or it does not exist",
+            Self::Publish => "this tenant may not publish to this room, or it does not exist",
+        }
+    }
 }
 
 /// Decides about the ownership of resources, after the built-in rules allowed something (V5).
@@ -95,6 +114,45 @@ pub fn authorize(
     }
 }
 
+/// Whether something may be published to a room: by [`authorize`], with the server's own code as a
+/// service of the tenant.
+///
+/// # Errors
+/// [`Code::BAD_ROOM`] for a namespace or room that no tenant has; [`Code::FORBIDDEN`] for one of
+/// another tenant; or the authorizer's word.
+pub fn authorize_publish(
+    config: &HubConfig,
+    tenant: &TenantId,
+    by: Option<&Principal>,
+    room: &Address,
+) -> Result<(), ErrorBody> {
+    let error = |code, message: &str| ErrorBody { code, message: message.to_owned() };
+    if !config.namespaces.contains_key(room.namespace()) {
+        return Err(error(Code::BAD_ROOM, "no such namespace"));
+    }
+    if is_internal(room) {
+        return Err(error(Code::BAD_ROOM, "an internal room"));
+    }
+    let verdict = match by {
+        // Whoever brings a token of one tenant does not publish for another.
+        Some(principal) if principal.tenant != *tenant => Err(Code::FORBIDDEN),
+        Some(principal) => authorize(config, principal, room, Action::Publish),
+        None => {
+            let own = Principal {
+                tenant: tenant.clone(),
+                user: "".into(),
+                organization: None,
+                roles: vec![SERVICE.into()],
+                token_id: None,
+                issued: 0,
+                expires: None,
+            };
+            if allowed(config, &own, room, Action::Publish) { Ok(()) } else { Err(Code::FORBIDDEN) }
+        }
+    };
+    verdict.map_err(|code| error(code, Action::Publish.refusal()))
+}
+
 fn allowed(config: &HubConfig, principal: &Principal, room: &Address, action: Action) -> bool {
     let Some(namespace) = config.namespaces.get(room.namespace()) else { return false };
     if is_internal(room) {
@@ -102,7 +160,9 @@ fn allowed(config: &HubConfig, principal: &Principal, room: &Address, action: Ac
     }
     let service = principal.has_role(SERVICE);
     // Of its own tenant: `admin` sees everything, `service` acts everywhere.
-    let beyond_claims = service || (action != Action::Send && principal.has_role(ADMIN));
+    let publishes = action == Action::Publish;
+    let beyond_claims =
+        service || publishes || (action != Action::Send && principal.has_role(ADMIN));
     let parts: Vec<&str> = room.parts().collect();
     let part = |index: usize| parts.get(index).copied();
     let first = part(0).unwrap_or_default();
@@ -121,8 +181,9 @@ fn allowed(config: &HubConfig, principal: &Principal, room: &Address, action: Ac
         "notifications" => own_tenant(part(1)) && part(2).is_some() && own_user(part(2)),
         "public" => action != Action::Send,
         "role" => part(1).is_some_and(|role| beyond_claims || principal.has_role(role)),
-        COMMANDS if parts.len() == 1 => action == Action::Send || service,
-        _ => true,
+        COMMANDS if parts.len() == 1 => matches!(action, Action::Send | Action::Publish) || service,
+        // The tenant of public rooms has no others.
+        _ => principal.tenant.as_str() != PUBLIC_TENANT,
     };
     let organizations =
         parts.iter().enumerate().filter(|(_, part)| **part == "org").all(|(index, _)| {
@@ -133,10 +194,9 @@ fn allowed(config: &HubConfig, principal: &Principal, room: &Address, action: Ac
                 (Some(_), None) => false,
             }
         });
-    let roles = namespace
-        .roles
-        .get(first)
-        .is_none_or(|roles| service || roles.iter().any(|role| principal.has_role(role)));
+    let roles = namespace.roles.get(first).is_none_or(|roles| {
+        service || publishes || roles.iter().any(|role| principal.has_role(role))
+    });
     by_first && organizations && roles
 }
 
@@ -208,6 +268,38 @@ mod tests {
         assert!(!may(&one, "alerts/public:news", Action::Send));
         let room: Address = "alerts/public:news".parse().unwrap();
         assert_eq!(room_key(&"1".into(), &room).tenant.as_str(), PUBLIC_TENANT);
+    }
+
+    #[test]
+    fn p_k5_publishing_stays_within_the_tenant() {
+        let config = HubConfig::default();
+        let ask = |tenant: &str, by: Option<&Principal>, room: &str| {
+            authorize_publish(&config, &tenant.into(), by, &room.parse().unwrap())
+                .map_err(|error| error.code)
+        };
+        for (room, want) in [
+            ("default/tenant:1", Ok(())),
+            ("default/tenant:1:any", Ok(())),
+            ("default/tenant:10", Err(Code::FORBIDDEN)),
+            ("default/tenant", Err(Code::FORBIDDEN)),
+            ("default/notifications:1:7:all", Ok(())),
+            ("default/notifications:2:7:all", Err(Code::FORBIDDEN)),
+            ("default/notifications:1", Err(Code::FORBIDDEN)),
+            ("default/user:8", Ok(())),
+            ("default/user", Err(Code::FORBIDDEN)),
+            ("dispatch/incident:5:org:o2", Ok(())),
+            ("dispatch/incident:5:org", Err(Code::FORBIDDEN)),
+            ("alerts/public:news", Ok(())),
+            ("video/commands", Ok(())),
+            ("alerts/~alerts", Err(Code::BAD_ROOM)),
+            ("nowhere/a", Err(Code::BAD_ROOM)),
+        ] {
+            assert_eq!(ask("1", None, room), want, "{room}");
+            assert_eq!(ask("1", Some(&principal("1", &[ADMIN])), room), want, "{room}");
+        }
+        assert_eq!(ask("2", Some(&principal("1", &[SERVICE])), "default/a"), Err(Code::FORBIDDEN));
+        assert_eq!(ask(PUBLIC_TENANT, None, "alerts/public:news"), Ok(()));
+        assert_eq!(ask(PUBLIC_TENANT, None, "alerts/news"), Err(Code::FORBIDDEN));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Publishing by the server's own code: one atomic step (P-K5).
 
 use super::{
-    CallId, Hub, Output, Publish, PublishEvent, Waiting, permissions::room_key, rooms::Ephemeral,
+    CallId, Hub, Output, Publish, PublishEvent, Waiting,
+    permissions::{authorize_publish, room_key},
+    rooms::Ephemeral,
     sends::judge_key,
 };
-use crate::log::{Intent, NewEntry, Outcome, Request, RoomKey, Step, Stepped, Ticket};
+use crate::log::{Intent, NewEntry, Outcome, Request, RoomKey, Seqs, Step, Stepped, Ticket};
 use std::collections::{BTreeMap, HashMap};
 use wardline::{
     model::ids::{ItemId, TenantId},
@@ -27,10 +29,9 @@ type Numbers = Vec<Option<u64>>;
 pub(super) struct Pending {
     calls: Vec<CallId>,
     once: Option<(TenantId, ItemId)>,
-    /// The ids of the events that are kept, with the numbers told so far.
-    kept: Vec<(RoomKey, ItemId)>,
     numbers: Numbers,
-    /// Where each kept event stands in the publish.
+    /// Where each kept event stands in the publish. They are the first entries of the step, so the
+    /// step's outcome has their numbers, when it is repeated too.
     places: Vec<usize>,
     ephemeral: Vec<(RoomKey, Ephemeral)>,
 }
@@ -39,22 +40,17 @@ pub(super) struct Pending {
 #[derive(Debug, Default)]
 pub(super) struct Publishes {
     pending: BTreeMap<Ticket, Pending>,
-    /// Which publish waits for the number of an entry.
-    by_entry: HashMap<ItemId, Ticket>,
     /// Those that an id alone names: asked again meanwhile, they are one.
     under_way: HashMap<(TenantId, ItemId), Ticket>,
 }
 
-impl Publishes {
-    /// An entry was told: its number may be waited for.
-    pub(super) fn see(&mut self, room: &RoomKey, id: ItemId, seq: u64) {
-        let Some(pending) = self.by_entry.get(&id).and_then(|t| self.pending.get_mut(t)) else {
-            return;
-        };
-        let found = pending.kept.iter().position(|(key, kept)| *kept == id && key == room);
-        let place = found.and_then(|at| pending.places.get(at));
-        if let Some(number) = place.and_then(|place| pending.numbers.get_mut(*place)) {
-            *number = Some(seq);
+impl Pending {
+    /// Takes over the numbers of the kept events.
+    fn number(&mut self, seqs: &Seqs) {
+        for (place, seq) in self.places.iter().zip(seqs.iter()) {
+            if let Some(number) = self.numbers.get_mut(*place) {
+                *number = Some(seq);
+            }
         }
     }
 }
@@ -72,7 +68,7 @@ impl Hub {
     }
 
     fn begin_publish(&mut self, call: CallId, publish: Publish) -> Result<(), ErrorBody> {
-        let Publish { tenant, events, number, from } = publish;
+        let Publish { tenant, by, events, number, from } = publish;
         let Some(first) = events.first().map(|event| event.id) else {
             return Err(error(Code::BAD_PARAMS, "no event"));
         };
@@ -93,20 +89,25 @@ impl Hub {
         let mut pending = Pending {
             calls: vec![call],
             once: once.clone(),
-            kept: Vec::new(),
             numbers: vec![None; events.len()],
             places: Vec::new(),
             ephemeral: Vec::new(),
         };
         let mut entries = Vec::new();
+        let mut companions = Vec::new();
         for (place, event) in events.into_iter().enumerate() {
             let persist = event.persist;
+            authorize_publish(&self.config, &tenant, by.as_deref(), &event.room)?;
             let entry = self.judge_publish(&tenant, &from, event)?;
             if persist {
-                pending.kept.push((entry.room.clone(), entry.id));
                 pending.places.push(place);
                 self.judge_own(&entry)?;
-                entries.extend(self.parts.entries(entry, None, true));
+                let mut parts = self.parts.entries(entry, None, true).into_iter();
+                entries.extend(parts.next());
+                companions.extend(parts);
+            } else if self.parts.is_commands(&entry.room.room) {
+                let message = "a command is always kept; leave `persist` out or set it to true";
+                return Err(error(Code::BAD_PARAMS, message));
             } else {
                 let NewEntry { room, id, from, event, key, data, .. } = entry;
                 let time = self.now.wall.0;
@@ -114,15 +115,13 @@ impl Hub {
                 pending.ephemeral.push((room, event));
             }
         }
+        entries.append(&mut companions);
         if entries.is_empty() && number.is_none() {
             // Nothing for the log.
             self.finish_publish(pending, Ok(()));
             return Ok(());
         }
         let ticket = self.ticket(Waiting::Publish);
-        for (_, id) in &pending.kept {
-            self.publishes.by_entry.insert(*id, ticket);
-        }
         if let Some(id) = once.clone() {
             self.publishes.under_way.insert(id, ticket);
         }
@@ -139,9 +138,6 @@ impl Hub {
         event: PublishEvent,
     ) -> Result<NewEntry, ErrorBody> {
         let PublishEvent { room, event, id, key, data, .. } = event;
-        if !self.config.namespaces.contains_key(room.namespace()) {
-            return Err(error(Code::BAD_ROOM, "no such namespace"));
-        }
         self.judge_event(&room, &event, true).map_err(|(code, why)| error(code, why))?;
         let data: Json =
             data.checked().map_err(|_| error(Code::BAD_DATA, "nested too deep, or a key twice"))?;
@@ -164,22 +160,18 @@ impl Hub {
     /// The log answers a publish.
     pub(super) fn handle_published(&mut self, ticket: Ticket, stepped: &Stepped) {
         let Some(mut pending) = self.publishes.pending.remove(&ticket) else { return };
-        for (_, id) in &pending.kept {
-            self.publishes.by_entry.remove(id);
-        }
         if let Some(id) = &pending.once {
             self.publishes.under_way.remove(id);
         }
         let result = match stepped {
-            Stepped::New(Outcome::Accepted(_)) => Ok(()),
-            Stepped::Repeated(Outcome::Accepted(seq)) => {
+            Stepped::New(Outcome::Accepted(seqs)) => {
+                pending.number(seqs);
+                Ok(())
+            }
+            Stepped::Repeated(Outcome::Accepted(seqs)) => {
                 // Handed on when it was new.
                 pending.ephemeral.clear();
-                if let Some(number) =
-                    pending.places.first().and_then(|at| pending.numbers.get_mut(*at))
-                {
-                    *number = *seq;
-                }
+                pending.number(seqs);
                 Ok(())
             }
             Stepped::New(Outcome::Refused(code, why))

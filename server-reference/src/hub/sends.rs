@@ -24,6 +24,9 @@ const MOST_IN_FLIGHT: usize = 2 * WINDOW as usize;
 /// What an event needs beside its texts.
 const ENVELOPE: usize = 512;
 
+/// Said where a connection ended meanwhile; nobody reads it.
+const NO_SESSION: &str = "the connection has ended";
+
 /// A lane, as one connection sees it.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -231,13 +234,13 @@ impl Hub {
     ) -> Result<(NewEntry, RoomMode), (Code, &'static str)> {
         let address: Address =
             send.room.parse().map_err(|_| (Code::BAD_ROOM, "no room address"))?;
-        let session = self.session(conn).ok_or((Code::FORBIDDEN, ""))?;
+        let session = self.session(conn).ok_or((Code::FORBIDDEN, NO_SESSION))?;
         authorize(&self.config, &session.principal, &address, Action::Send)
-            .map_err(|code| (code, ""))?;
+            .map_err(|code| (code, Action::Send.refusal()))?;
         let service = session.principal.has_role(super::permissions::SERVICE);
         self.judge_event(&address, &send.event, service)?;
         if send.ttl == Some(0) {
-            return Err((Code::EXPIRED, ""));
+            return Err((Code::EXPIRED, "its time to live was over when it arrived"));
         }
         let size = send.data.get().len()
             + send.event.len()

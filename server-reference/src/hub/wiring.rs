@@ -20,9 +20,12 @@ use wardline::{
     protocol::{
         Address, Code, Json,
         frames::{Answer, Call, ErrorBody, Left, Member, Seen, SetStatus, Stream},
+        limits::META_BYTES,
     },
 };
 
+/// Said where a connection ended meanwhile; nobody reads it.
+const NO_SESSION: &str = "the connection has ended";
 /// Ids one `call results` names at most.
 const MOST_IDS: usize = 1000;
 
@@ -129,7 +132,7 @@ impl Hub {
     pub(super) fn judge_entries(&self, conn: ConnId, entry: NewEntry, ttl: Option<u64>) -> Judged {
         if self.parts.is_commands(&entry.room.room) {
             let Some(session) = self.session(conn) else {
-                return Judged::Refuse(Code::FORBIDDEN, "");
+                return Judged::Refuse(Code::FORBIDDEN, "the connection has ended");
             };
             let (admission, concerns) = self.parts.admit(&entry.room, &entry.event, &entry.data);
             let allowed = concerns.is_none_or(|room| {
@@ -138,7 +141,10 @@ impl Hub {
             match admission {
                 Admission::Refuse(code, why) => return Judged::Refuse(code, why),
                 Admission::Hold(code, after) => return Judged::Hold(code, after),
-                Admission::Take if !allowed => return Judged::Refuse(Code::FORBIDDEN, ""),
+                Admission::Take if !allowed => {
+                    let why = "you may not send to the room this command is about, or what it names does not exist";
+                    return Judged::Refuse(Code::FORBIDDEN, why);
+                }
                 Admission::Take => {}
             }
         }
@@ -158,6 +164,10 @@ impl Hub {
         match self.parts.admit(&entry.room, &entry.event, &entry.data).0 {
             Admission::Take => Ok(()),
             Admission::Refuse(code, why) => Err(refusal(code, why)),
+            Admission::Hold(code, _) if code == Code::UNAVAILABLE => {
+                let why = "the tenant's commands are still being read; publish it again as it is";
+                Err(refusal(code, why))
+            }
             Admission::Hold(code, _) => Err(refusal(code, "too many commands are unanswered")),
         }
     }
@@ -190,6 +200,16 @@ impl Hub {
     /// `status` (P-P1).
     pub(super) fn handle_status(&mut self, conn: ConnId, status: SetStatus) {
         let Some(session) = self.session_mut(conn) else { return };
+        let meta = status.meta.map(|meta| meta.checked()).transpose();
+        let small =
+            |meta: &Option<Json>| meta.as_ref().is_none_or(|meta| meta.get().len() <= META_BYTES);
+        // Nothing answers a `status`, and what nobody hears of would be shown to nobody.
+        let Some(meta) = meta.ok().filter(small) else {
+            self.hook(Hook::Refused(conn, Code::BAD_STATUS));
+            self.close_bad_frame(conn);
+            return;
+        };
+        let status = SetStatus { meta, ..status };
         if let Some(hidden) = status.hidden {
             session.hidden = hidden;
             self.rearm(conn);
@@ -254,12 +274,13 @@ impl Hub {
     pub(super) fn call_presence(&self, conn: ConnId, call: &Call) -> Result<Json, ErrorBody> {
         let params: PresenceParams =
             call.params.to().map_err(|_| refusal(Code::BAD_PARAMS, "{room}"))?;
-        let room: Address = params.room.parse().map_err(|_| refusal(Code::BAD_ROOM, ""))?;
-        let session = self.session(conn).ok_or_else(|| refusal(Code::FORBIDDEN, ""))?;
+        let room: Address =
+            params.room.parse().map_err(|_| refusal(Code::BAD_ROOM, "no room address"))?;
+        let session = self.session(conn).ok_or_else(|| refusal(Code::FORBIDDEN, NO_SESSION))?;
         authorize(&self.config, &session.principal, &room, Action::Presence)
-            .map_err(|code| refusal(code, ""))?;
+            .map_err(|code| refusal(code, Action::Presence.refusal()))?;
         let (presence, partial) = self.parts.members(&room_key(&session.principal.tenant, &room));
-        Json::of(&PresenceResult { presence, partial })
+        Json::envelope(&PresenceResult { presence, partial })
             .map_err(|_| refusal(Code::INTERNAL, "presence has no JSON form"))
     }
 
@@ -270,7 +291,7 @@ impl Hub {
         if params.ids.len() > MOST_IDS {
             return Err(refusal(Code::BAD_PARAMS, "at most 1,000 ids"));
         }
-        let session = self.session(conn).ok_or_else(|| refusal(Code::FORBIDDEN, ""))?;
+        let session = self.session(conn).ok_or_else(|| refusal(Code::FORBIDDEN, NO_SESSION))?;
         let principal = std::sync::Arc::clone(&session.principal);
         self.parts.ask_results(conn, call.id, &principal, params.ids);
         Ok(())

@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(log.sync(), []);
         assert_eq!(suite::prove(&mut log, &room, None).0, kept);
         let again = do_step(&mut log, send(&room, number(&ann, 0, 2, 2)), 0).1;
-        assert_eq!(again, Stepped::New(Outcome::Accepted(Some(2))));
+        assert_eq!(again, Stepped::New(Outcome::Accepted(Some(2).into())));
     }
 
     #[test]

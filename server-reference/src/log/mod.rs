@@ -152,11 +152,47 @@ pub enum Request {
     Keys(Ticket, RoomKey, u64),
 }
 
+/// The numbers a step's entries got in their rooms' logs, in the order of the step. A step of one
+/// entry allocates nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seqs {
+    first: Option<u64>,
+    rest: Option<Arc<[u64]>>,
+}
+
+impl Seqs {
+    /// The number of the first entry, where there was one.
+    #[must_use]
+    pub const fn first(&self) -> Option<u64> {
+        self.first
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.first.into_iter().chain(self.rest.iter().flat_map(|rest| rest.iter().copied()))
+    }
+}
+
+impl FromIterator<u64> for Seqs {
+    fn from_iter<I: IntoIterator<Item = u64>>(seqs: I) -> Self {
+        let mut seqs = seqs.into_iter();
+        let first = seqs.next();
+        let rest: Vec<u64> = seqs.collect();
+        Self { first, rest: (!rest.is_empty()).then(|| rest.into()) }
+    }
+}
+
+impl From<Option<u64>> for Seqs {
+    fn from(first: Option<u64>) -> Self {
+        Self { first, rest: None }
+    }
+}
+
 /// The outcome a record keeps of a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Accepted, with the number in the first room's log where there was one.
-    Accepted(Option<u64>),
+    /// Accepted, with the numbers its entries have in their rooms' logs.
+    Accepted(Seqs),
     /// Refused for good.
     Refused(Code, String),
 }

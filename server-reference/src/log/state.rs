@@ -4,7 +4,7 @@
 //! applies, writes and makes durable as a whole. So every log decides alike.
 
 use super::{
-    Entry, Intent, NewEntry, Number, Outcome, ProducerKey, Record, RoomKey, Step, Stepped,
+    Entry, Intent, NewEntry, Number, Outcome, ProducerKey, Record, RoomKey, Seqs, Step, Stepped,
     Unavailable, mark,
 };
 use std::{
@@ -210,7 +210,7 @@ fn carry_out<T: Tables>(
 ) -> Result<Outcome, Unavailable> {
     let entries = match intent {
         Intent::Append(entries) => entries,
-        Intent::Accept => return Ok(Outcome::Accepted(None)),
+        Intent::Accept => return Ok(Outcome::Accepted(Seqs::default())),
         Intent::Refuse(code, message) => return Ok(Outcome::Refused(code, shortened(message))),
     };
     for new in entries {
@@ -223,7 +223,7 @@ fn carry_out<T: Tables>(
         let (room, entry) = append(head, new, now);
         effect.entries.push((room, Arc::new(entry)));
     }
-    Ok(Outcome::Accepted(effect.entries.first().map(|(_, entry)| entry.seq)))
+    Ok(Outcome::Accepted(effect.entries.iter().map(|(_, entry)| entry.seq).collect()))
 }
 
 fn append(head: Cursor, new: NewEntry, now: u64) -> (RoomKey, Entry) {

@@ -116,7 +116,7 @@ pub(crate) fn read_all(log: &mut dyn Subject, room: &RoomKey) -> Vec<Arc<Entry>>
 
 pub(crate) fn numbers_follow_p_s2(log: &mut dyn Subject) {
     let (room, ann) = (room("numbers"), producer(1));
-    let accepted = |seq| Stepped::New(Outcome::Accepted(Some(seq)));
+    let accepted = |seq| Stepped::New(Outcome::Accepted(Some(seq).into()));
     assert_eq!(record(log, &ann, NOW), Record::default());
     let (told, stepped) = do_step(log, send(&room, number(&ann, 0, 1, 11)), NOW);
     assert_eq!(stepped, accepted(1));
@@ -126,7 +126,7 @@ pub(crate) fn numbers_follow_p_s2(log: &mut dyn Subject) {
     let early = do_step(log, send(&room, number(&ann, 0, 4, 14)), NOW);
     assert_eq!(early, (vec![], Stepped::Early { accepted: 2 }));
     let again = do_step(log, send(&room, number(&ann, 0, 1, 11)), NOW);
-    assert_eq!(again, (vec![], Stepped::Repeated(Outcome::Accepted(Some(1)))));
+    assert_eq!(again, (vec![], Stepped::Repeated(Outcome::Accepted(Some(1).into()))));
     let other = do_step(log, send(&room, number(&ann, 0, 2, 99)), NOW);
     assert_eq!(other, (vec![], Stepped::Forked));
     assert_eq!(do_step(log, send(&room, number(&ann, 0, 0, 9)), NOW).1, Stepped::Forked);
@@ -141,7 +141,7 @@ pub(crate) fn numbers_follow_p_s2(log: &mut dyn Subject) {
     assert_eq!(do_step(log, step.clone(), NOW), (vec![], Stepped::New(refused.clone())));
     assert_eq!(do_step(log, step, NOW), (vec![], Stepped::Repeated(refused.clone())));
     let step = Step { producer: Some(number(&ann, 0, 4, 14)), once: None, intent: Intent::Accept };
-    assert_eq!(do_step(log, step, NOW).1, Stepped::New(Outcome::Accepted(None)));
+    assert_eq!(do_step(log, step, NOW).1, Stepped::New(Outcome::Accepted(None.into())));
 
     let record = record(log, &ann, NOW);
     assert_eq!(record.accepted, Some([(0, 4), (7, 1)].into()));
@@ -156,11 +156,11 @@ pub(crate) fn base_raises_the_accepted_number(log: &mut dyn Subject) {
     // A server that lost the record learns from the client where it stood.
     let based = |n, id, base| Number { base: Some(base), ..number(&ann, 0, n, id) };
     let (_, stepped) = do_step(log, send(&room, based(7, 7, 6)), NOW);
-    assert_eq!(stepped, Stepped::New(Outcome::Accepted(Some(1))));
+    assert_eq!(stepped, Stepped::New(Outcome::Accepted(Some(1).into())));
     // A lower base changes nothing.
     assert_eq!(
         do_step(log, send(&room, based(7, 7, 3)), NOW).1,
-        Stepped::Repeated(Outcome::Accepted(Some(1)))
+        Stepped::Repeated(Outcome::Accepted(Some(1).into()))
     );
     // Base is raised even where the number is early, and stays.
     assert_eq!(
@@ -172,7 +172,7 @@ pub(crate) fn base_raises_the_accepted_number(log: &mut dyn Subject) {
     assert_eq!(do_step(log, send(&room, number(&ann, 0, 9, 9)), NOW).1, Stepped::Forked);
     assert_eq!(
         do_step(log, send(&room, number(&ann, 0, 11, 11)), NOW).1,
-        Stepped::New(Outcome::Accepted(Some(2)))
+        Stepped::New(Outcome::Accepted(Some(2).into()))
     );
 }
 
@@ -185,7 +185,7 @@ pub(crate) fn a_record_holds_32_outcomes(log: &mut dyn Subject) {
     let held: Vec<_> = record.outcomes.iter().map(|(_, n, ..)| *n).collect();
     assert_eq!(held, (9..=40).collect::<Vec<_>>());
     let repeated = do_step(log, send(&room, number(&ann, 2, 9, 9)), NOW).1;
-    assert_eq!(repeated, Stepped::Repeated(Outcome::Accepted(Some(9))));
+    assert_eq!(repeated, Stepped::Repeated(Outcome::Accepted(Some(9).into())));
     assert_eq!(do_step(log, send(&room, number(&ann, 2, 8, 8)), NOW).1, Stepped::Forked);
 }
 
@@ -207,7 +207,7 @@ pub(crate) fn a_step_is_atomic_over_rooms(log: &mut dyn Subject) {
     let (a, b) = (room("several-a"), room("several-b"));
     let entries = vec![new_entry(&a, 1, "1"), new_entry(&b, 2, "2"), new_entry(&a, 3, "3")];
     let (told, stepped) = do_step(log, own(entries), NOW);
-    assert_eq!(stepped, Stepped::New(Outcome::Accepted(Some(1))));
+    assert_eq!(stepped, Stepped::New(Outcome::Accepted([1, 1, 2].into_iter().collect())));
     assert_eq!(told.iter().map(|e| (e.seq, e.id.0)).collect::<Vec<_>>(), [(1, 1), (1, 2), (2, 3)]);
     assert_eq!(told[2].prev_mark, told[0].mark);
     assert_ne!(told[0].prev_mark, told[1].prev_mark, "each log begins with its own random mark");
@@ -221,12 +221,12 @@ pub(crate) fn an_id_alone_is_remembered_for_ten_minutes(log: &mut dyn Subject) {
         once: Some(("acme".into(), ItemId(id))),
         ..own(vec![new_entry(&room, id, "1")])
     };
-    assert_eq!(do_step(log, step(5), NOW).1, Stepped::New(Outcome::Accepted(Some(1))));
+    assert_eq!(do_step(log, step(5), NOW).1, Stepped::New(Outcome::Accepted(Some(1).into())));
     let again = do_step(log, step(5), NOW + 9 * 60_000);
-    assert_eq!(again, (vec![], Stepped::Repeated(Outcome::Accepted(Some(1)))));
-    assert_eq!(do_step(log, step(6), NOW).1, Stepped::New(Outcome::Accepted(Some(2))));
+    assert_eq!(again, (vec![], Stepped::Repeated(Outcome::Accepted(Some(1).into()))));
+    assert_eq!(do_step(log, step(6), NOW).1, Stepped::New(Outcome::Accepted(Some(2).into())));
     let elsewhere = Step { once: Some(("other".into(), ItemId(5))), ..step(5) };
-    assert_eq!(do_step(log, elsewhere, NOW).1, Stepped::New(Outcome::Accepted(Some(3))));
+    assert_eq!(do_step(log, elsewhere, NOW).1, Stepped::New(Outcome::Accepted(Some(3).into())));
 }
 
 pub(crate) fn cursors_are_proved_by_marks(log: &mut dyn Subject) {

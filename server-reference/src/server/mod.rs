@@ -94,6 +94,7 @@ impl Server {
         let room = Address::new(namespace, room).map_err(bad_room)?;
         let publish = Publish {
             tenant: tenant.into(),
+            by: None,
             events: vec![PublishEvent {
                 room,
                 event: event.to_owned(),

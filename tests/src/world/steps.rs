@@ -347,7 +347,7 @@ impl World {
             room,
         };
         let publish =
-            Publish { tenant: tenant.into(), events: vec![event], number: None, from: "".into() };
+            Publish { tenant: tenant.into(), by: None, events: vec![event], number: None, from: "".into() };
         self.hub_input(node, hub::Input::Publish(hub::CallId(self.next_call), publish))
     }
 

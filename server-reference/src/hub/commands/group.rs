@@ -16,7 +16,7 @@ use wardline::{
     protocol::{
         Code, Json,
         frames::{CommandResult, ErrorBody},
-        limits::RESULT_BYTES,
+        limits::{EVENT_BYTES, RESULT_BYTES},
     },
     time::{Instant, Now},
 };
@@ -245,15 +245,22 @@ impl Group {
         outcome: Result<Json, ErrorBody>,
     ) -> Option<NewEntry> {
         let command = &pending.entry;
+        let handler = |message: String| ErrorBody { code: Code::HANDLER, message };
+        let outcome = outcome.and_then(|json| {
+            json.checked().map_err(|error| handler(format!("the handler's result: {error}")))
+        });
         let (result, error) = match outcome {
             Ok(json) if json.get().len() > RESULT_BYTES => {
-                let message = format!("the result is larger than {RESULT_BYTES} bytes");
-                (None, Some(ErrorBody { code: Code::HANDLER, message }))
+                let words = format!("the result is larger than {RESULT_BYTES} bytes");
+                (None, Some(handler(words)))
             }
             Ok(json) => (Some(json), None),
             Err(mut error) => {
                 if error.message.len() > RESULT_BYTES {
                     error.message = "the message was too long".into();
+                }
+                if !(1..=EVENT_BYTES).contains(&error.code.as_str().len()) {
+                    error.code = Code::HANDLER;
                 }
                 (None, Some(error))
             }
@@ -274,7 +281,7 @@ impl Group {
             event: ANSWER.into(),
             key: None,
             gone: false,
-            data: Json::of(&body).ok()?,
+            data: Json::envelope(&body).ok()?,
         })
     }
 }

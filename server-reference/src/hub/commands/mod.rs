@@ -40,6 +40,9 @@ const COMMANDS: &str = "commands";
 /// The internal room of a namespace that carries the answers.
 const ANSWERS: &str = "~answers";
 
+/// How long a command is asked to wait for its tenant's group to be read.
+const LOADING: Duration = Duration::from_millis(50);
+
 /// The commands of one namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
@@ -231,7 +234,10 @@ impl Commands {
             return Admission::Refuse(Code::BAD_EVENT, "no command of this namespace");
         }
         let Some(group) = self.groups.get(key).filter(|group| group.ready) else {
-            return Admission::Hold(Code::UNAVAILABLE, None);
+            // The log was asked as soon as someone of the tenant was here, so this is about the
+            // time one read takes; where it is an outage, the ledger tries again less often.
+            let after = self.ledger.poll_timeout().is_none().then_some(LOADING);
+            return Admission::Hold(Code::UNAVAILABLE, after);
         };
         if !spec.in_process && !group.registered && group.members.is_empty() {
             return Admission::Refuse(Code::NO_HANDLER, "no handler was ever there");

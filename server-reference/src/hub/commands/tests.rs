@@ -294,7 +294,7 @@ fn p_s8_no_handler_only_where_no_group_was_ever_registered() {
     let alerts = RoomKey { tenant: "t".into(), room: "alerts/commands".parse().unwrap() };
     assert_eq!(rig.part.admit(&alerts, "alert:create"), Admission::Take);
     let unread = Commands::new(Config::default(), 1).admit(&key(), "video:stream:start");
-    assert_eq!(unread, Admission::Hold(Code::UNAVAILABLE, None));
+    assert_eq!(unread, Admission::Hold(Code::UNAVAILABLE, Some(LOADING)));
 }
 
 #[test]

@@ -172,7 +172,9 @@ impl Hub {
         let most = self.config.limits.rooms;
         let Some(session) = self.session(conn) else { return Err(Code::FORBIDDEN) };
         authorize(&self.config, &session.principal, &address, Action::Join)?;
-        if join.meta.as_ref().is_some_and(|meta| meta.get().len() > META_BYTES) {
+        let meta = join.meta.map(|meta| meta.checked()).transpose();
+        let meta = meta.map_err(|_| Code::BAD_DATA)?;
+        if meta.as_ref().is_some_and(|meta| meta.get().len() > META_BYTES) {
             return Err(Code::BAD_STATUS);
         }
         let key = room_key(&session.principal.tenant, &address);
@@ -192,7 +194,7 @@ impl Hub {
             filter,
             state: JoinState::Waiting,
             parked: false,
-            meta: join.meta,
+            meta,
             present: join.present,
             watch: join.watch,
         })))

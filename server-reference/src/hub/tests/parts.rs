@@ -320,8 +320,13 @@ fn c7_an_alert_a_service_publishes_can_be_acknowledged() {
         persist: true,
         data: Json::parse(r#"{"id":"p-1","type":"door","title":"Open"}"#).unwrap(),
     };
-    let publish =
-        Publish { tenant: "1".into(), events: vec![event.clone()], number: None, from: "".into() };
+    let publish = Publish {
+        tenant: "1".into(),
+        by: None,
+        events: vec![event.clone()],
+        number: None,
+        from: "".into(),
+    };
     bench.feed(Input::Publish(CallId(1), publish.clone()));
     assert!(matches!(&bench.published[..], [(CallId(1), Ok(numbers))] if *numbers == [Some(1)]));
     bench.command(
@@ -547,8 +552,13 @@ fn p_s8_a_back_end_sends_a_command_though_nobody_of_the_tenant_is_connected() {
         persist: true,
         data: Json::parse(r#"{"type":"fire","title":"Smoke"}"#).unwrap(),
     };
-    let publish =
-        Publish { tenant: "1".into(), events: vec![event], number: None, from: "".into() };
+    let publish = Publish {
+        tenant: "1".into(),
+        by: None,
+        events: vec![event],
+        number: None,
+        from: "".into(),
+    };
     // The first one finds the logs unread, and may be published again as it is.
     for call in [1, 2] {
         bench.feed(Input::Publish(CallId(call), publish.clone()));
@@ -561,4 +571,123 @@ fn p_s8_a_back_end_sends_a_command_though_nobody_of_the_tenant_is_connected() {
     bench.join_as(ann, "alerts/tenant:1", r#","from":"first""#);
     let events = bench.events(ann);
     assert_eq!((events.len(), events[0].event.as_str()), (1, "alert:created"));
+}
+
+/// A text that nests one level deeper than may be, one with a key twice, one with white space.
+const DEEP: &str = "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]";
+const TWICE: &str = r#"{"a":1,"\u0061":2}"#;
+
+#[test]
+fn p_f1_metadata_of_a_join_is_checked_and_minified() {
+    let mut bench = settled();
+    let (ann, bob) = (bench.welcome("1/ann"), bench.welcome("1/bob"));
+    bench.join_as(bob, "default/a", r#","watch":true"#);
+    bench.take(bob);
+    bench.take(ann);
+    for bad in [DEEP, TWICE] {
+        bench.join_as(ann, "default/a", &format!(r#","present":true,"meta":{bad}"#));
+        let frames = bench.take(ann);
+        let [ServerFrame::Left(left)] = &frames[..] else { panic!("{frames:?}") };
+        assert_eq!(left.code, Some(Code::BAD_DATA));
+    }
+    bench.join_as(ann, "default/a", r#","present":true,"meta":{ "desk" : 4 }"#);
+    bench.pass(Duration::from_secs(1));
+    let told = bench.presences(bob);
+    let metas: Vec<_> = told
+        .iter()
+        .flat_map(|p| p.changes.iter())
+        .filter_map(|c| c.meta.clone())
+        .collect();
+    assert_eq!(metas.iter().map(Json::get).collect::<Vec<_>>(), [r#"{"desk":4}"#]);
+}
+
+#[test]
+fn p_f1_a_status_with_bad_metadata_closes_before_anyone_is_told() {
+    let large = format!("\"{}\"", "x".repeat(wardline::protocol::limits::META_BYTES));
+    for bad in [DEEP, TWICE, &large] {
+        let mut bench = settled();
+        let (ann, bob) = (bench.welcome("1/ann"), bench.welcome("1/bob"));
+        bench.join_as(ann, "default/a", r#","present":true"#);
+        bench.join_as(bob, "default/a", r#","watch":true"#);
+        bench.pass(Duration::from_secs(1));
+        bench.take(bob);
+        bench.text(ann, &format!(r#"{{"type":"status","status":"busy","meta":{bad}}}"#));
+        assert_eq!(bench.closed[&ann].0, wardline::protocol::close::BAD_FRAME);
+        bench.pass(Duration::from_secs(1));
+        assert_eq!(bench.presences(bob), [], "graced, and nothing shown");
+    }
+}
+
+#[test]
+fn p_s8_an_answer_that_is_no_data_is_the_commands_error_at_once() {
+    let mut bench = Bench::new();
+    let (ann, site) = (bench.welcome("1/ann"), bench.welcome(SERVICE));
+    bench.join(site, "video/commands");
+    for (n, bad) in (1..).zip([DEEP, TWICE]) {
+        bench.command(ann, n, "video/commands", "stream:start", "1");
+        let seq = bench.events(site)[0].seq.unwrap();
+        bench.take(ann);
+        bench.answer(site, "video/commands", seq, bad);
+        let results = bench.results(ann);
+        let error = results[0].error.as_ref().unwrap();
+        assert_eq!(error.code, Code::HANDLER);
+        assert!(error.message.contains("result"), "{}", error.message);
+    }
+    // As deep as may be is a result, minified, and `results` tells it as well.
+    let id = bench.command(ann, 3, "video/commands", "stream:start", "1");
+    let seq = bench.events(site)[0].seq.unwrap();
+    bench.take(ann);
+    let deepest = &DEEP[1..DEEP.len() - 1];
+    bench.answer(site, "video/commands", seq, &format!(" {deepest} "));
+    assert_eq!(bench.results(ann)[0].result.as_ref().map(Json::get), Some(deepest));
+    bench.text(
+        ann,
+        &format!(r#"{{"type":"call","id":8,"method":"results","params":{{"ids":["{id}"]}}}}"#),
+    );
+    let frames = bench.take(ann);
+    let [ServerFrame::Reply(reply)] = &frames[..] else { panic!("{frames:?}") };
+    assert!(reply.result.as_ref().unwrap().get().contains(deepest), "{reply:?}");
+}
+
+#[test]
+fn p_s8_the_first_command_waits_only_as_long_as_reading_its_group_takes() {
+    let mut bench = Bench::new();
+    let ann = bench.welcome("2/ann");
+    bench.take(ann);
+    // Another hub, whose reads are under way when the command comes.
+    bench.restart();
+    bench.held = Some(VecDeque::new());
+    let bob = bench.open();
+    bench.text(bob, r#"{"type":"hello","token":"3/bob","producer":"000000000000000000000000000000ff","lanes":{}}"#);
+    let mut later = VecDeque::new();
+    // All but what the group reads is answered.
+    for _ in 0..4 {
+        for request in bench.held.replace(VecDeque::new()).unwrap_or_default() {
+            let of_commands =
+                matches!(&request, Request::Read(_, key, _) if key.room.room() == "commands");
+            if of_commands {
+                later.push_back(request);
+                continue;
+            }
+            for reply in bench.log.handle_request(request, bench.now.wall.0) {
+                bench.feed(Input::Log(reply));
+            }
+        }
+    }
+    bench.take(bob);
+    let send = |base: &str| {
+        format!(
+            r#"{{"type":"send","lane":1,"n":1,"id":"{:032x}",{base}"room":"alerts/commands","event":"alert:create","persist":true,"data":{{"type":"fire","title":"Smoke"}}}}"#,
+            7
+        )
+    };
+    bench.text(bob, &send(r#""base":0,"#));
+    let frames = bench.take(bob);
+    let [ServerFrame::Hold(hold)] = &frames[..] else { panic!("{frames:?}") };
+    assert_eq!((&hold.code, hold.after), (&Code::UNAVAILABLE, Some(50)));
+    bench.held = Some(later);
+    bench.release();
+    bench.text(bob, &send(r#""base":0,"#));
+    let frames = bench.take(bob);
+    assert!(frames.iter().any(|frame| matches!(frame, ServerFrame::Accepted(_))), "{frames:?}");
 }

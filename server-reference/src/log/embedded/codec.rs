@@ -2,7 +2,7 @@
 //!
 //! Texts in keys are behind their length, so no room's or user's rows are among another's (P-F4).
 
-use crate::log::{Entry, Outcome, ProducerKey, RoomKey, state::Held};
+use crate::log::{Entry, Outcome, ProducerKey, RoomKey, Seqs, state::Held};
 use std::sync::Arc;
 use wardline::{
     model::ids::{ItemId, TenantId, UserId},
@@ -228,16 +228,25 @@ pub(super) fn read_entry(seq: u64, value: &[u8]) -> Result<Arc<Entry>, BadRow> {
 
 fn outcome(writer: Writer, outcome: &Outcome) -> Writer {
     match outcome {
-        Outcome::Accepted(None) => writer.u8(0),
-        Outcome::Accepted(Some(seq)) => writer.u8(1).u64(*seq),
+        // The first number is written as it was before there could be more behind it.
+        Outcome::Accepted(seqs) => match seqs.iter().count() {
+            0 => writer.u8(0),
+            1 => seqs.iter().fold(writer.u8(1), Writer::u64),
+            many => seqs.iter().fold(writer.u8(3).u64(many as u64), Writer::u64),
+        },
         Outcome::Refused(code, message) => writer.u8(2).text(code.as_str()).text(message),
     }
 }
 
 fn read_outcome(reader: &mut Reader<'_>) -> Option<Outcome> {
     Some(match reader.u8()? {
-        0 => Outcome::Accepted(None),
-        1 => Outcome::Accepted(Some(reader.u64()?)),
+        0 => Outcome::Accepted(Seqs::default()),
+        1 => Outcome::Accepted(Some(reader.u64()?).into()),
+        3 => {
+            let many = reader.u64()?;
+            let seqs: Option<Vec<_>> = (0..many).map(|_| reader.u64()).collect();
+            Outcome::Accepted(seqs?.into_iter().collect())
+        }
         2 => {
             let code = Code::from(reader.text()?.to_owned());
             Outcome::Refused(code, reader.text()?.to_owned())
@@ -295,8 +304,9 @@ mod tests {
             assert_eq!(LaneRow::read(&lane.key(&row)), Ok(lane));
         }
         for outcome in [
-            Outcome::Accepted(None),
-            Outcome::Accepted(Some(5)),
+            Outcome::Accepted(Seqs::default()),
+            Outcome::Accepted(Some(5).into()),
+            Outcome::Accepted([5, 1, 6].into_iter().collect()),
             Outcome::Refused(Code::FORBIDDEN, "no".into()),
         ] {
             let held = Held { n: 4, id: ItemId(3), outcome: outcome.clone() };

@@ -105,7 +105,7 @@ fn everything_is_there_after_reopening() {
     assert_eq!(suite::prove(&mut log, &suite::room("empty"), None).0, empty);
     assert_eq!(suite::record(&mut log, &ann, NOW), record);
     let next = do_step(&mut log, send(&room, number(&ann, 0, 101, 101)), NOW);
-    assert_eq!(next.1, Stepped::New(Outcome::Accepted(Some(101))));
+    assert_eq!(next.1, Stepped::New(Outcome::Accepted(Some(101).into())));
     assert_eq!(next.0[0].before(), extent.head);
 }
 
@@ -150,7 +150,7 @@ fn a_commit_that_fails_is_never_an_ok_and_the_log_comes_back() {
         assert_eq!(do_step(&mut log, send(&room, number(&ann, 0, 2, 2)), NOW + 10).1, no);
         // Open again: what had been written was kept, what had not was not.
         let (told, stepped) = do_step(&mut log, send(&room, number(&ann, 0, 2, 2)), NOW + 1000);
-        let outcome = Outcome::Accepted(Some(2));
+        let outcome = Outcome::Accepted(Some(2).into());
         match fault {
             Fault::Before => assert_eq!((told.len(), stepped), (1, Stepped::New(outcome))),
             Fault::After => assert_eq!((told.len(), stepped), (0, Stepped::Repeated(outcome))),
