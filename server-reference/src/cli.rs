@@ -120,13 +120,16 @@ pub(crate) fn dev(settings: &mut Settings) -> Result<(), ConfigError> {
 /// What `check-config` says of a good configuration. Holds no secret.
 pub(crate) fn describe(config: &Config) -> String {
     format!(
-        "the configuration is good: {:?}, {}:{}, tokens {}, log {:?}, {} shard(s), origins {:?}",
+        "the configuration is good: {:?}, {}:{}{}, tokens {}, log {:?}, {} shard(s), origins {:?}, \
+         namespaces of its own {:?}",
         config.environment,
         config.host,
         config.port,
+        if config.tls.is_some() { " with TLS" } else { "" },
         config.token.algorithm,
         config.log,
         config.shards,
-        config.origins
+        config.origins,
+        config.namespaces.keys().collect::<Vec<_>>()
     )
 }

@@ -41,4 +41,4 @@ pub mod ops;
 pub mod server;
 
 #[cfg(feature = "serve")]
-pub use server::{Builder, Command, Server, StartError};
+pub use server::{Builder, Command, Server, StartError, check};

@@ -44,7 +44,7 @@ fn say(line: &str) -> Result<(), Failure> {
 
 fn check(matches: &ArgMatches) -> Result<(), Failure> {
     let config = Config::check(&cli::settings(matches)?)?;
-    Verifier::new(&config)?;
+    wardline_server::check(&config)?;
     for warning in &config.warnings {
         say(&format!("warning: {warning}"))?;
     }

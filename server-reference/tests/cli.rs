@@ -142,6 +142,7 @@ fn v12_v15_a_signal_drains_and_no_log_holds_a_token() {
     for word in ["connected", "not let in", "joined", "draining", "stopped"] {
         assert!(log.contains(word), "{word} in {log}");
     }
+    assert!(!log.contains('\u{1b}'), "no colours where nobody looks");
     for secret in [SECRET, token.as_str(), "wrong.secret.token"] {
         assert!(!log.contains(secret), "{log}");
     }

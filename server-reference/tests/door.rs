@@ -170,7 +170,7 @@ fn p_c1_no_hello_in_time_is_closed() {
 }
 
 #[test]
-fn p_c3_silence_is_closed_and_a_ping_is_life() {
+fn v11_p_c3_silence_is_closed_and_a_ping_is_life() {
     let site = Site::start(&[("heartbeat_interval", "200")]);
     let mut silent = site.client("t", "silent", &[]);
     assert_eq!(silent.closed(), 4002);
@@ -193,6 +193,40 @@ fn p_c3_silence_is_closed_and_a_ping_is_life() {
 }
 
 #[test]
+fn v11_a_message_is_as_large_as_it_may_be_and_not_a_byte_larger() {
+    let site = Site::start(&[]);
+    let most = 1024 * 1024;
+    let frame = |length: usize| {
+        let mut frame = json!({"type": "send", "lane": 0, "n": 1, "id": support::rand_hex(),
+            "base": 0, "room": "alerts/tenant:t", "event": "e", "persist": true, "data": ""});
+        let rest = length - frame.to_string().len();
+        frame["data"] = json!("x".repeat(rest));
+        frame.to_string()
+    };
+    let mut peer = site.client("t", "u", &[]);
+    peer.text(&frame(most));
+    peer.expect("ok");
+    let mut peer = site.client("t", "v", &[]);
+    peer.text(&frame(most + 1));
+    assert_eq!(peer.closed(), 1009);
+}
+
+#[test]
+fn v6_a_user_and_a_tenant_have_their_most_connections() {
+    let site = Site::start(&[("user_connections", "2"), ("tenant_connections", "3")]);
+    let mut kept: Vec<_> = ["u", "u", "v"].map(|user| site.client("t", user, &[])).into();
+    let refused = |user: &str| {
+        let mut peer = Peer::connect(site.addr);
+        peer.hello(Some(&site.token("t", user, &[])));
+        peer.closed()
+    };
+    assert_eq!(refused("u"), 4301, "three of one user");
+    assert_eq!(refused("w"), 4301, "four of one tenant");
+    kept.push(site.client("other", "u", &[]));
+    assert_eq!(site.server().metrics().total_clients, 4);
+}
+
+#[test]
 fn v6_one_connection_too_many_is_told_to_wait() {
     let site = Site::start(&[("max_connections", "1")]);
     let first = site.client("t", "u", &[]);
@@ -200,4 +234,46 @@ fn v6_one_connection_too_many_is_told_to_wait() {
     assert_eq!(second.closed(), 4302);
     assert!(second.ended.as_ref().unwrap().1.starts_with("after="));
     drop(first);
+}
+
+#[test]
+fn v3_a_key_that_was_never_seen_is_fetched_while_the_client_waits() {
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
+    use std::io::Read;
+
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
+    let mut jwk = Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap();
+    jwk.common.key_id = Some("k1".into());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/keys", listener.local_addr().unwrap());
+    let body = json!({"keys": [jwk]}).to_string();
+    std::thread::spawn(move || {
+        for (count, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            // Away when the server starts.
+            let (status, body) = if count == 0 { (503, "") } else { (200, body.as_str()) };
+            let length = body.len();
+            let _ = write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n{body}");
+        }
+    });
+    let settings = [("jwt_algorithm", "ES256"), ("jwt_jwks_url", &url), ("jwt_jwks_cooldown", "1")];
+    let site = Site::start(&settings);
+    let header = Header { kid: Some("k1".into()), ..Header::new(Algorithm::ES256) };
+    let token = encode(&header, &json!({"userId": "u", "tenantId": "t"}), &key).unwrap();
+    // Told to come again while the issuer does not answer, then let in.
+    let began = std::time::Instant::now();
+    loop {
+        let mut peer = Peer::connect(site.addr);
+        peer.hello(Some(&token));
+        match peer.next() {
+            Some(welcome) => {
+                assert_eq!(welcome["type"], "welcome");
+                break;
+            }
+            None => assert_eq!(peer.ended.as_ref().map(|(code, _)| *code), Some(4302)),
+        }
+        assert!(began.elapsed().as_secs() < 30, "never let in");
+    }
 }

@@ -166,8 +166,129 @@ fn v2_the_library_publishes_counts_and_tells() {
     let metrics = server.metrics();
     assert_eq!(metrics.total_clients, 4);
     assert_eq!(metrics.namespaces.get("alerts"), Some(&4));
+    assert_eq!(metrics.namespaces.get("video"), Some(&0));
     let hooks = told.lock().unwrap().join("\n");
     assert!(hooks.contains("Connected") && hooks.contains("Joined"), "{hooks}");
+}
+
+#[test]
+fn v2_hooks_tell_every_client_event_with_tenant_and_user() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let say = |told: &Arc<Mutex<Vec<String>>>| {
+        let told = told.clone();
+        move |words: String| told.lock().unwrap().push(words)
+    };
+    let (a, b, c, d, e) = (say(&told), say(&told), say(&told), say(&told), say(&told));
+    let site = Site::start_with(&[], |builder| {
+        builder
+            .on_connected(move |_, who| a(format!("connected {}/{}", who.tenant, who.user)))
+            .on_disconnected(move |_, who, code| b(format!("gone {} {code}", who.user)))
+            .on_event("video", "video:stream:start", move |event| {
+                c(format!(
+                    "start by {}/{} {}",
+                    event.from.tenant,
+                    event.from.user,
+                    event.data.get()
+                ))
+            })
+            .on_message(move |event| d(format!("{} in {}", event.event, event.room)))
+            .on_error(move |_, who, code| {
+                e(format!("{code} for {:?}", who.map(|w| w.user.as_str())))
+            })
+            .on_command("video", |_| async { Ok(json_of(&json!(1))) })
+    });
+    let mut peer = site.client("t", "u", &[]);
+    peer.send(&json!({"type": "send", "lane": 0, "n": 1, "id": rand_hex(), "base": 0,
+        "persist": true, "room": "video/commands", "event": "stream:start", "data": {"camera": 7}}));
+    peer.expect("ok");
+    peer.send(&json!({"type": "cast", "room": "default/tenant:t", "event": "typing", "data": 1}));
+    peer.send(&json!({"type": "join", "id": 5, "room": "alerts/tenant:other"}));
+    peer.expect("left");
+    let mut stranger = Peer::connect(site.addr);
+    stranger.hello(Some("x.y.z"));
+    assert_eq!(stranger.closed(), 4101);
+    drop(peer);
+    site.shutdown();
+    let told = told.lock().unwrap();
+    for words in [
+        "connected t/u",
+        "start by t/u {\"camera\":7}",
+        "stream:start in video/commands",
+        "typing in default/tenant:t",
+        "forbidden for Some(\"u\")",
+        "token_invalid for None",
+    ] {
+        assert!(told.iter().any(|line| line == words), "{words}: {told:?}");
+    }
+    assert!(told.iter().any(|line| line.starts_with("gone u ")), "{told:?}");
+}
+
+#[test]
+fn v1_a_namespace_of_its_own_has_rooms_limits_latest_and_handlers() {
+    let text = r#"{"plant": {"rooms": "organization", "latest": ["gauge"],
+        "rate": {"points": 3, "duration": 60}}}"#;
+    let site = Site::start_with(&[("namespaces", text)], |builder| {
+        builder.on_command("plant", |command| async move {
+            Ok(json_of(&json!({"did": &*command.event, "for": &*command.from})))
+        })
+    });
+    let mut peer = site.client("acme", "u", &[]);
+    peer.send(&json!({"type": "join", "id": 1, "room": "plant/gauge:1"}));
+    assert_eq!(peer.expect("left")["code"], "forbidden", "no room of an organization");
+    let token = wardline_server::auth::NewToken {
+        tenant: "acme".into(),
+        user: "v".into(),
+        organization: Some("o1".into()),
+        roles: vec![],
+        life: Some(Duration::from_secs(60)),
+    };
+    let token = site.server().token(&token).unwrap();
+    let mut peer = Peer::connect(site.addr);
+    peer.hello(Some(&token));
+    peer.expect("welcome");
+    assert_eq!(peer.join(1, "plant/gauge:org:o1")["mode"], "latest");
+    let frame = |n: u64, room: &str, event: &str| {
+        let mut frame = json!({"type": "send", "lane": 0, "n": n, "id": rand_hex(), "room": room,
+            "event": event, "persist": true, "key": "k", "data": n});
+        if n == 1 {
+            frame["base"] = json!(0);
+        }
+        frame
+    };
+    peer.send(&frame(1, "plant/gauge:org:o1", "level"));
+    assert_eq!(peer.expect("event")["key"], "k");
+    peer.expect("ok");
+    peer.send(&frame(2, "plant/commands", "valve:open"));
+    peer.expect("ok");
+    assert_eq!(peer.expect("result")["result"], json!({"did": "valve:open", "for": "v"}));
+    peer.send(&frame(3, "plant/gauge:org:o1", "level"));
+    peer.expect("ok");
+    peer.send(&frame(4, "plant/gauge:org:o1", "level"));
+    assert_eq!(peer.expect("hold")["code"], "rate", "3 points in a minute");
+}
+
+#[test]
+fn v10_a_disk_without_space_is_not_ready_and_takes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(&[
+        ("log", "embedded"),
+        ("data", folder.path().to_str().unwrap()),
+        // No disk has so much left.
+        ("disk_reserve", &u64::MAX.to_string()),
+    ]);
+    let ready = site.get("/health/ready");
+    assert_eq!((ready.status, ready.json()), (503, json!({"status": "disk full"})));
+    assert_eq!(site.get("/health/live").status, 200, "a restart makes no space");
+    let health = site.get("/health").json();
+    assert_eq!(
+        (&health["status"], &health["log"]["trouble"]),
+        (&json!("degraded"), &json!("disk full"))
+    );
+    let mut peer = site.client("t", "u", &[]);
+    peer.join(1, "alerts/tenant:t");
+    peer.send(&json!({"type": "send", "lane": 0, "n": 1, "id": rand_hex(), "base": 0,
+        "room": "alerts/tenant:t", "event": "note", "persist": true, "data": 1}));
+    assert_eq!(peer.expect("hold")["code"], "unavailable");
 }
 
 /// One client's persistent send, accepted.

@@ -7,7 +7,7 @@ use crate::{
     protocol::{Address, Cursor},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -96,8 +96,16 @@ impl Contents {
         let Some(shelf) = self.shelves.get(holder.shelf) else {
             return Err(StoreError::Io("written before it was loaded".into()));
         };
-        if ops.iter().any(|op| matches!(op, StoreOp::Put(item) if shelf.has(item))) {
-            return Err(StoreError::Io("an item would be put over another".into()));
+        let (mut orders, mut ids) = (BTreeSet::new(), BTreeSet::new());
+        let puts = ops.iter().filter_map(|op| match op {
+            StoreOp::Put(item) => Some(item),
+            _ => None,
+        });
+        for item in puts {
+            // Over what is there, or over another of this batch.
+            if shelf.has(item) || !orders.insert(item.order) || !ids.insert(item.item.id) {
+                return Err(StoreError::Io("an item would be put over another".into()));
+            }
         }
         for op in ops {
             if let StoreOp::Bind(owner) = op {

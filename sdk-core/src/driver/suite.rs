@@ -194,6 +194,10 @@ pub(crate) async fn an_item_is_never_put_over_another<S: Shelf>(shelf: &S) {
         let result = commit(&mut storage, vec![StoreOp::Put(Box::new(other))]).await;
         assert!(matches!(result, Err(StoreError::Io(_))));
     }
+    let mut twin = item(3);
+    twin.item.id = ItemId(98);
+    let result = commit(&mut storage, vec![put(3), StoreOp::Put(Box::new(twin))]).await;
+    assert!(matches!(result, Err(StoreError::Io(_))), "nor over another of its batch");
     assert_eq!(storage.load(None).await.unwrap().items, [item(1)]);
 }
 

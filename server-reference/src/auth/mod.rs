@@ -1,6 +1,8 @@
 //! Who may enter: tokens verified, claims read in every dialect, nothing believed before (V3).
 
 mod claims;
+mod fetch;
+mod keys;
 mod sources;
 
 pub use claims::NewToken;
@@ -13,11 +15,12 @@ use crate::{
 use claims::Claims;
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
-    errors::ErrorKind, jwk::JwkSet,
+    errors::ErrorKind,
 };
+use keys::{Found, Keys};
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{SystemTime, UNIX_EPOCH},
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// Longest token that is looked at, in bytes: one that fits a hello.
@@ -25,7 +28,8 @@ const TOKEN_BYTES: usize = 12 * 1024;
 
 /// Verifies tokens, and signs them where the secret is its own.
 pub struct Verifier {
-    keys: Keys,
+    key: Key,
+    algorithm: Algorithm,
     validation: Validation,
     require_exp: bool,
     signer: Option<(Header, EncodingKey)>,
@@ -33,9 +37,12 @@ pub struct Verifier {
     api_keys: Vec<ApiKey>,
 }
 
-enum Keys {
+/// What signatures are verified with.
+enum Key {
+    /// A secret, or a public key.
     One(Box<DecodingKey>),
-    ById(BTreeMap<String, DecodingKey>),
+    /// The public key a token names.
+    Named(Keys),
 }
 
 impl Verifier {
@@ -64,11 +71,11 @@ impl Verifier {
             validation.required_spec_claims.insert("iss".to_owned());
         }
         let symmetric = token.algorithm.starts_with("HS");
-        let keys = if symmetric {
+        let key = if symmetric {
             let secret = token.secret.as_deref().unwrap_or_default();
-            Keys::One(Box::new(DecodingKey::from_secret(secret.as_bytes())))
-        } else if let Some(jwks) = &token.jwks {
-            Keys::ById(key_set(jwks)?)
+            Key::One(Box::new(DecodingKey::from_secret(secret.as_bytes())))
+        } else if token.jwks.is_some() || !token.sources.is_empty() {
+            Key::Named(Keys::new(token)?)
         } else {
             let pem = token.public_key.as_deref().unwrap_or_default().as_bytes();
             let key = match &token.algorithm[..2] {
@@ -76,7 +83,7 @@ impl Verifier {
                 "ES" => DecodingKey::from_ec_pem(pem),
                 _ => DecodingKey::from_ed_pem(pem),
             };
-            Keys::One(Box::new(key.map_err(|error| {
+            Key::One(Box::new(key.map_err(|error| {
                 ConfigError(format!(
                     "JWT_PUBLIC_KEY is no PEM key for {}: {error}",
                     token.algorithm
@@ -88,7 +95,8 @@ impl Verifier {
                 (Header::new(algorithm), EncodingKey::from_secret(secret.as_bytes()))
             });
         Ok(Self {
-            keys,
+            key,
+            algorithm,
             validation,
             require_exp: token.require_exp,
             signer,
@@ -108,25 +116,86 @@ impl Verifier {
         if token.len() > TOKEN_BYTES {
             return Err(AuthError::Invalid);
         }
-        let key = match &self.keys {
-            Keys::One(key) => key,
-            Keys::ById(keys) => {
+        let claims = match &self.key {
+            Key::One(key) => self.claims(token, key, None)?,
+            Key::Named(keys) => {
                 let header = decode_header(token).map_err(|_| AuthError::Invalid)?;
-                let kid = header.kid.as_deref().unwrap_or_default();
-                keys.get(kid).ok_or(AuthError::Invalid)?
+                // Neither may cost a question to the issuer.
+                let named = header.kid.filter(|_| header.alg == self.algorithm);
+                let found = match keys.find(&named.ok_or(AuthError::Invalid)?) {
+                    Found::Keys(found) => found,
+                    Found::Unknown => return Err(AuthError::Invalid),
+                    Found::Perhaps => return Err(AuthError::Unavailable),
+                };
+                // Two issuers may use the same id; the signature says whose it is.
+                let mut verdict = Err(AuthError::Invalid);
+                for (issuer, key) in &found {
+                    verdict = self.claims(token, key, issuer.as_deref());
+                    if verdict.is_ok() {
+                        break;
+                    }
+                }
+                verdict?
             }
         };
-        let claims: Claims = decode(token, key, &self.validation)
-            .map_err(|error| match error.kind() {
-                ErrorKind::ExpiredSignature => AuthError::Expired,
-                _ => AuthError::Invalid,
-            })?
-            .claims;
         let principal = claims.principal(unix_ms(), self.require_exp)?;
         if self.inactive.contains(principal.tenant.as_str()) {
             return Err(AuthError::TenantInactive);
         }
         Ok(principal)
+    }
+
+    /// As [`Verifier::verify`]; where the token names a key that is not known, its issuer is asked
+    /// first, within the bounds of configuration.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`]; [`AuthError::Unavailable`] when an issuer does not answer.
+    pub async fn verify_fresh(&self, token: &str) -> Result<Principal, AuthError> {
+        match (self.verify(token), &self.key) {
+            (Err(AuthError::Unavailable), Key::Named(_)) => {
+                self.refresh().await;
+                self.verify(token)
+            }
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// Fetches the public keys, where that is not too soon.
+    pub async fn refresh(&self) {
+        if let Key::Named(keys) = &self.key {
+            keys.refresh().await;
+        }
+    }
+
+    /// The time to the next [`Verifier::refresh`]; none: there is nothing to fetch.
+    #[must_use]
+    pub fn refresh_in(&self) -> Option<Duration> {
+        match &self.key {
+            Key::Named(keys) if keys.is_remote() => Some(keys.due_in()),
+            _ => None,
+        }
+    }
+
+    fn claims(
+        &self,
+        token: &str,
+        key: &DecodingKey,
+        issuer: Option<&str>,
+    ) -> Result<Claims, AuthError> {
+        let decoded = match issuer {
+            None => decode(token, key, &self.validation),
+            Some(issuer) => {
+                let mut validation = self.validation.clone();
+                validation.set_issuer(&[issuer]);
+                validation.required_spec_claims.insert("iss".to_owned());
+                decode(token, key, &validation)
+            }
+        };
+        let decoded = decoded.map_err(|error| match error.kind() {
+            ErrorKind::ExpiredSignature => AuthError::Expired,
+            _ => AuthError::Invalid,
+        });
+        decoded.map(|token| token.claims)
     }
 
     /// Signs a token; none where the server holds no secret.
@@ -150,22 +219,6 @@ impl Verifier {
     }
 }
 
-fn key_set(text: &str) -> Result<BTreeMap<String, DecodingKey>, ConfigError> {
-    let set: JwkSet = serde_json::from_str(text)
-        .map_err(|error| ConfigError(format!("JWT_JWKS_FILE holds no JWKS: {error}")))?;
-    let mut keys = BTreeMap::new();
-    for jwk in &set.keys {
-        let Some(kid) = jwk.common.key_id.clone() else { continue };
-        let key = DecodingKey::from_jwk(jwk)
-            .map_err(|error| ConfigError(format!("JWT_JWKS_FILE: key {kid}: {error}")))?;
-        keys.insert(kid, key);
-    }
-    if keys.is_empty() {
-        return Err(ConfigError("JWT_JWKS_FILE holds no key with a `kid`".to_owned()));
-    }
-    Ok(keys)
-}
-
 fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (x, y)| differ | (x ^ y)) == 0
 }
@@ -178,146 +231,4 @@ pub fn unix_ms() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Settings, Source};
-    use serde_json::json;
-
-    const SECRET: &str = "a secret of more than thirty-two characters";
-
-    fn verifier(more: &[(&str, &str)]) -> Verifier {
-        let mut settings = Settings::new();
-        settings.set("jwt_secret", SECRET, Source::Program).unwrap();
-        for (name, value) in more {
-            settings.set(name, *value, Source::Program).unwrap();
-        }
-        Verifier::new(&Config::check(&settings).unwrap()).unwrap()
-    }
-
-    fn signed(algorithm: Algorithm, secret: &str, claims: &serde_json::Value) -> String {
-        encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes()))
-            .unwrap()
-    }
-
-    fn verify(claims: serde_json::Value) -> Result<Principal, AuthError> {
-        verifier(&[]).verify(&signed(Algorithm::HS256, SECRET, &claims))
-    }
-
-    #[test]
-    fn v3_claims_are_read_in_every_dialect() {
-        let camel = verify(json!({"userId": "u", "tenantId": "t", "organizationId": "o",
-            "roles": ["admin"], "jti": "j", "iat": 5}))
-        .unwrap();
-        assert_eq!((camel.tenant.as_str(), camel.user.as_str()), ("t", "u"));
-        assert_eq!(camel.organization.as_ref().unwrap().as_str(), "o");
-        assert!(camel.has_role("admin") && !camel.has_role("service"));
-        assert_eq!(
-            (camel.token_id.as_deref(), camel.issued, camel.expires),
-            (Some("j"), 5000, None)
-        );
-
-        let exp = unix_ms() / 1000 + 60;
-        let snake = verify(json!({"sub": "u", "organization_id": "o", "exp": exp})).unwrap();
-        assert_eq!(
-            (snake.tenant.as_str(), snake.user.as_str()),
-            ("o", "u"),
-            "tenant = organization"
-        );
-        assert_eq!(snake.expires, Some(exp * 1000));
-
-        let numbers = verify(json!({"userId": 7, "tenantId": 1})).unwrap();
-        assert_eq!((numbers.tenant.as_str(), numbers.user.as_str()), ("1", "7"));
-        assert!(
-            verify(json!({"sub": "u", "tenant_id": "t", "role": "admin"}))
-                .unwrap()
-                .has_role("admin")
-        );
-    }
-
-    #[test]
-    fn a_token_that_does_not_hold_is_told_why() {
-        let good = json!({"userId": "u", "tenantId": "t"});
-        let v = verifier(&[]);
-        assert_eq!(v.verify(""), Err(AuthError::Missing));
-        for garbage in ["x", "a.b.c", "....", &"x".repeat(20_000)] {
-            assert_eq!(v.verify(garbage), Err(AuthError::Invalid));
-        }
-        assert_eq!(v.verify(&signed(Algorithm::HS256, "other", &good)), Err(AuthError::Invalid));
-        assert_eq!(v.verify(&signed(Algorithm::HS512, SECRET, &good)), Err(AuthError::Invalid));
-        let unsigned = "eyJhbGciOiJub25lIn0.eyJ1c2VySWQiOiJ1IiwidGVuYW50SWQiOiJ0In0.";
-        assert_eq!(v.verify(unsigned), Err(AuthError::Invalid));
-        assert_eq!(
-            verify(json!({"userId": "u", "tenantId": "t", "exp": 1})),
-            Err(AuthError::Expired)
-        );
-        for bad in [
-            json!({"userId": "u"}),
-            json!({"tenantId": "t"}),
-            json!({"userId": "u", "tenantId": "~public"}),
-            json!({"userId": "u", "tenantId": "a:b"}),
-            json!({"userId": "", "tenantId": "t"}),
-            json!({"userId": "u", "tenantId": "t", "tenant_id": "other"}),
-            json!({"userId": "u", "tenantId": "t", "exp": "soon"}),
-            json!({"userId": "u", "tenantId": "t", "nbf": unix_ms() / 1000 + 3600}),
-            json!("text"),
-        ] {
-            assert_eq!(verify(bad.clone()), Err(AuthError::Invalid), "{bad}");
-        }
-        let strict = verifier(&[("jwt_require_exp", "true"), ("inactive_tenants", "gone")]);
-        let token = signed(Algorithm::HS256, SECRET, &good);
-        assert_eq!(strict.verify(&token), Err(AuthError::Invalid));
-        let gone = json!({"userId": "u", "tenantId": "gone", "exp": unix_ms() / 1000 + 60});
-        let token = signed(Algorithm::HS256, SECRET, &gone);
-        assert_eq!(strict.verify(&token), Err(AuthError::TenantInactive));
-        let narrow = verifier(&[("jwt_issuer", "us"), ("jwt_audience", "here")]);
-        assert_eq!(
-            narrow.verify(&signed(Algorithm::HS256, SECRET, &good)),
-            Err(AuthError::Invalid)
-        );
-        let full = json!({"userId": "u", "tenantId": "t", "iss": "us", "aud": "here"});
-        assert!(narrow.verify(&signed(Algorithm::HS256, SECRET, &full)).is_ok());
-    }
-
-    #[test]
-    fn what_the_server_signs_it_verifies() {
-        let v = verifier(&[]);
-        let token = NewToken {
-            tenant: "t".into(),
-            user: "u".into(),
-            organization: Some("o".into()),
-            roles: vec!["service".into()],
-            life: Some(std::time::Duration::from_secs(60)),
-        };
-        let principal = v.verify(&v.sign(&token).unwrap()).unwrap();
-        assert!(principal.has_role("service") && principal.token_id.is_some());
-        assert!(principal.expires.unwrap() > unix_ms());
-    }
-
-    #[test]
-    fn an_api_key_names_its_tenant() {
-        let key = "k".repeat(32);
-        let v = verifier(&[("api_keys", &format!("t={key}, *={key}x"))]);
-        assert_eq!(v.api_key(&key), Some(Some("t")));
-        assert_eq!(v.api_key(&format!("{key}x")), Some(None));
-        assert_eq!(v.api_key("k"), None);
-    }
-
-    /// A P-256 pair made for this test alone.
-    #[test]
-    fn v3_es256_by_public_key_and_no_hs256_with_it() {
-        let private = include_str!("testdata/es256-private.pem");
-        let public = include_str!("testdata/es256-public.pem");
-        let mut settings = Settings::new();
-        settings.set("jwt_algorithm", "ES256", Source::Program).unwrap();
-        settings.set("jwt_public_key", public, Source::Program).unwrap();
-        let v = Verifier::new(&Config::check(&settings).unwrap()).unwrap();
-        let claims = json!({"userId": "u", "tenantId": "t"});
-        let key = EncodingKey::from_ec_pem(private.as_bytes()).unwrap();
-        let token = encode(&Header::new(Algorithm::ES256), &claims, &key).unwrap();
-        assert_eq!(v.verify(&token).unwrap().user.as_str(), "u");
-        let confused = signed(Algorithm::HS256, public, &claims);
-        assert_eq!(v.verify(&confused), Err(AuthError::Invalid));
-        settings.set("jwt_public_key", "no key", Source::Program).unwrap();
-        assert!(Verifier::new(&Config::check(&settings).unwrap()).is_err());
-    }
-}
+mod tests;

@@ -1,10 +1,24 @@
 //! What a server is configured to do: checked once, before anything listens.
 
+mod heartbeat;
+mod namespaces;
+mod origins;
 mod settings;
+#[cfg(test)]
+mod tests;
+mod tokens;
 
+pub use namespaces::NamespaceConfig;
 pub use settings::{ConfigError, SETTINGS, Setting, Settings, Source};
+pub use tokens::{ApiKey, KeySource, TokenConfig};
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, str::FromStr, time::Duration};
+use heartbeat::heartbeat;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 use wardline::protocol::{Limits, limits};
 
 /// Where a server runs.
@@ -38,50 +52,13 @@ pub enum LogStore {
     Embedded(PathBuf),
 }
 
-/// How tokens are verified (V3).
-#[derive(Clone, PartialEq, Eq)]
-pub struct TokenConfig {
-    /// The one accepted algorithm.
-    pub algorithm: String,
-    /// Secret of the HS algorithms. Never printed.
-    pub secret: Option<String>,
-    /// PEM of the public key of the others.
-    pub public_key: Option<String>,
-    /// JWKS text.
-    pub jwks: Option<String>,
-    /// Required `iss`.
-    pub issuer: Option<String>,
-    /// Required `aud`.
-    pub audience: Option<String>,
-    /// Whether tokens without `exp` are refused.
-    pub require_exp: bool,
-}
-
-impl fmt::Debug for TokenConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenConfig")
-            .field("algorithm", &self.algorithm)
-            .field("secret", &self.secret.as_ref().map(|_| "…"))
-            .field("issuer", &self.issuer)
-            .field("audience", &self.audience)
-            .field("require_exp", &self.require_exp)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A key a back end publishes with (P-K5). Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey {
-    /// The one tenant it may publish for; none: every tenant.
-    pub tenant: Option<String>,
-    /// The key.
-    pub key: String,
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiKey").field("tenant", &self.tenant).finish_non_exhaustive()
-    }
+/// The certificate a server shows, and its key: names of PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
 }
 
 /// The checked configuration of a server.
@@ -95,6 +72,8 @@ pub struct Config {
     pub environment: Environment,
     /// Short secrets and localhost pages are allowed.
     pub insecure_dev: bool,
+    /// TLS; none: plain, as behind a proxy that ends it.
+    pub tls: Option<TlsFiles>,
     /// How tokens are verified.
     pub token: TokenConfig,
     /// Who may publish by key.
@@ -105,6 +84,8 @@ pub struct Config {
     pub pages: Option<PathBuf>,
     /// Where events are kept.
     pub log: LogStore,
+    /// Bytes of its disk that must stay free, or nothing is taken.
+    pub disk_reserve: u64,
     /// How long an event is kept.
     pub retention: Duration,
     /// Between pings of the server (P-C3).
@@ -125,6 +106,8 @@ pub struct Config {
     pub rate_points: Option<u32>,
     /// Over which `rate_points` are counted.
     pub rate_duration: Duration,
+    /// Namespaces of one's own, and what is said of the built-in ones (V1).
+    pub namespaces: BTreeMap<String, NamespaceConfig>,
     /// Tenants that are refused.
     pub inactive_tenants: BTreeSet<String>,
     /// Hubs that work in parallel.
@@ -173,11 +156,13 @@ impl Config {
             port: settings.read("port", 9001)?,
             environment,
             insecure_dev,
-            token: token(settings, production, insecure_dev)?,
-            api_keys: api_keys(settings, insecure_dev)?,
-            origins: origins(settings, production)?,
+            tls: tls(settings)?,
+            token: tokens::token(settings, production, insecure_dev)?,
+            api_keys: tokens::api_keys(settings, insecure_dev)?,
+            origins: origins::origins(settings, production)?,
             pages: pages(settings)?,
             log: log_store(settings)?,
+            disk_reserve: settings.read("disk_reserve", 128 * 1024 * 1024)?,
             retention: Duration::from_secs(settings.read("persistence_ttl", 3600)?),
             ping,
             idle,
@@ -195,6 +180,7 @@ impl Config {
                 Some(_) => Some(settings.read("rate_points", 0)?),
             },
             rate_duration: Duration::from_secs(settings.read("rate_duration", 60)?),
+            namespaces: namespaces::namespaces(settings)?,
             inactive_tenants: settings.list("inactive_tenants").into_iter().collect(),
             shards: settings.read("shards", 1)?,
             send_buffer: settings.read("send_buffer", 128 * 1024)?,
@@ -227,195 +213,6 @@ impl Config {
         }
         Ok(config)
     }
-
-    /// Whether a page of this origin may connect (V16). No origin: no browser.
-    #[must_use]
-    pub fn origin_allowed(&self, origin: Option<&str>) -> bool {
-        let Some(origin) = origin else { return true };
-        let same = |allowed: &String| {
-            allowed == "*" || allowed.trim_end_matches('/').eq_ignore_ascii_case(origin)
-        };
-        if self.origins.iter().any(same) {
-            return true;
-        }
-        let development = self.environment == Environment::Development;
-        development && (self.origins.is_empty() || self.insecure_dev) && is_local(origin)
-    }
-}
-
-/// Interval and silence (P-C3, §8.9): a pong timeout shortens the silence to ping + pong.
-fn heartbeat(settings: &Settings) -> Result<(Duration, Duration), ConfigError> {
-    let seconds = |name: &'static str| -> Result<Option<u64>, ConfigError> {
-        Ok(match settings.text(name) {
-            None => None,
-            Some(_) => Some(settings.read(name, 0u64)?.saturating_mul(1000)),
-        })
-    };
-    let interval = match settings.text("heartbeat_interval") {
-        None => seconds("ping_interval")?.unwrap_or(30_000),
-        Some(_) => settings.read("heartbeat_interval", 30_000u64)?,
-    };
-    let pong = match settings.text("websocket_ping_timeout") {
-        None => seconds("ping_timeout")?,
-        Some(_) => Some(settings.read("websocket_ping_timeout", 0u64)?),
-    };
-    // With no timeout named, the proportion of P-C3: 30 s and 60 s.
-    let default = interval.saturating_mul(2);
-    let named = settings.text("heartbeat_timeout").is_some();
-    let silence = settings.read("heartbeat_timeout", default)?;
-    if !(100..=3_600_000).contains(&interval) {
-        return Err(ConfigError(format!(
-            "{}: {interval} ms is not between 100 ms and an hour",
-            settings.named("heartbeat_interval")
-        )));
-    }
-    if named && silence <= interval {
-        return Err(ConfigError(format!(
-            "{}: {silence} ms is not longer than the {interval} ms between pings, so every quiet \
-             connection would be closed before its first ping",
-            settings.named("heartbeat_timeout")
-        )));
-    }
-    let silence = match pong {
-        Some(0) => {
-            return Err(ConfigError(format!(
-                "{}: 0 leaves no time for an answer",
-                settings.named("websocket_ping_timeout")
-            )));
-        }
-        Some(pong) => silence.min(interval.saturating_add(pong)),
-        None => silence,
-    };
-    Ok((Duration::from_millis(interval), Duration::from_millis(silence)))
-}
-
-fn token(
-    settings: &Settings,
-    production: bool,
-    insecure: bool,
-) -> Result<TokenConfig, ConfigError> {
-    let algorithm = settings.text("jwt_algorithm").unwrap_or("HS256").to_owned();
-    let known = ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "EdDSA"];
-    if !known.contains(&algorithm.as_str()) {
-        return Err(ConfigError(format!(
-            "{}: {algorithm:?} is none of {}",
-            settings.named("jwt_algorithm"),
-            known.join(", ")
-        )));
-    }
-    let file = |name: &'static str| -> Result<Option<String>, ConfigError> {
-        settings.text(name).map_or(Ok(None), |path| {
-            std::fs::read_to_string(path).map(Some).map_err(|error| {
-                ConfigError(format!("{}: cannot read {path}: {error}", settings.named(name)))
-            })
-        })
-    };
-    let public_key = match settings.text("jwt_public_key") {
-        Some(pem) => Some(pem.replace("\\n", "\n")),
-        None => file("jwt_public_key_file")?,
-    };
-    let jwks = file("jwt_jwks_file")?;
-    let secret = settings.text("jwt_secret").map(str::to_owned);
-    if algorithm.starts_with("HS") {
-        let name = settings.named("jwt_secret");
-        let least = if production { 64 } else { 32 };
-        match &secret {
-            None => {
-                return Err(ConfigError(format!(
-                    "{name} is not set: without it no token can be verified; set one of at least \
-                     {least} characters, or try `serve --dev`"
-                )));
-            }
-            Some(secret) if secret.chars().count() < least && !insecure => {
-                return Err(ConfigError(format!(
-                    "{name} has {} characters and needs at least {least}{}: a short secret can be \
-                     found by trying",
-                    secret.chars().count(),
-                    if production { " in production" } else { "" }
-                )));
-            }
-            Some(_) => {}
-        }
-    } else if public_key.is_none() && jwks.is_none() {
-        return Err(ConfigError(format!(
-            "{} is {algorithm}, which needs JWT_PUBLIC_KEY, JWT_PUBLIC_KEY_FILE or JWT_JWKS_FILE",
-            settings.named("jwt_algorithm")
-        )));
-    }
-    Ok(TokenConfig {
-        algorithm,
-        secret,
-        public_key,
-        jwks,
-        issuer: settings.text("jwt_issuer").map(str::to_owned),
-        audience: settings.text("jwt_audience").map(str::to_owned),
-        require_exp: settings.flag("jwt_require_exp", false)?,
-    })
-}
-
-fn api_keys(settings: &Settings, insecure: bool) -> Result<Vec<ApiKey>, ConfigError> {
-    let name = settings.named("api_keys");
-    let read = |text: String| {
-        let (tenant, key) = text.split_once('=').ok_or_else(|| {
-            ConfigError(format!("{name}: expected TENANT=KEY (or *=KEY for every tenant)"))
-        })?;
-        if key.len() < 32 && !insecure {
-            return Err(ConfigError(format!(
-                "{name}: the key of {tenant} has {} characters and needs at least 32",
-                key.len()
-            )));
-        }
-        let tenant = (tenant != "*").then(|| tenant.to_owned());
-        Ok(ApiKey { tenant, key: key.to_owned() })
-    };
-    settings.list("api_keys").into_iter().map(read).collect()
-}
-
-fn origins(settings: &Settings, production: bool) -> Result<Vec<String>, ConfigError> {
-    let origins = settings.list("cors_origins");
-    let name = settings.named("cors_origins");
-    for origin in &origins {
-        if production && origin == "*" {
-            return Err(ConfigError(format!(
-                "{name}: * lets every page use a visitor's cookie; name the pages in production"
-            )));
-        }
-        if production && is_local(origin) {
-            return Err(ConfigError(format!(
-                "{name}: {origin} is a page on someone's own machine; not in production"
-            )));
-        }
-        let has_scheme = origin.starts_with("http://") || origin.starts_with("https://");
-        let path = origin.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
-        if origin != "*" && (!has_scheme || path) {
-            return Err(ConfigError(format!(
-                "{name}: {origin:?} is no origin; expected https://HOST or https://HOST:PORT"
-            )));
-        }
-    }
-    Ok(origins)
-}
-
-fn pages(settings: &Settings) -> Result<Option<PathBuf>, ConfigError> {
-    let Some(folder) = settings.text("pages").map(PathBuf::from) else { return Ok(None) };
-    if folder.join("index.html").is_file() {
-        return Ok(Some(folder));
-    }
-    let name = settings.named("pages");
-    Err(ConfigError(format!("{name}: {} holds no index.html", folder.display())))
-}
-
-/// Whether an origin names this machine. Hosts are compared whole.
-fn is_local(origin: &str) -> bool {
-    let rest = origin.split_once("://").map_or(origin, |(_, rest)| rest);
-    let rest = rest.trim_end_matches('/');
-    let host = match rest.strip_prefix('[') {
-        Some(v6) => v6.split(']').next().unwrap_or_default(),
-        None => rest.split(':').next().unwrap_or_default(),
-    };
-    host.eq_ignore_ascii_case("localhost")
-        || host.to_ascii_lowercase().ends_with(".localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
 }
 
 fn log_store(settings: &Settings) -> Result<LogStore, ConfigError> {
@@ -447,69 +244,28 @@ fn warnings(settings: &Settings) -> Result<Vec<String>, ConfigError> {
         .collect())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let mut settings = Settings::new();
-        for (name, value) in pairs {
-            settings.set(name, *value, Source::Program).unwrap();
+fn tls(settings: &Settings) -> Result<Option<TlsFiles>, ConfigError> {
+    match (settings.text("tls_cert"), settings.text("tls_key")) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => {
+            Ok(Some(TlsFiles { certificate: certificate.into(), key: key.into() }))
         }
-        Config::check(&settings)
+        (Some(_), None) => Err(ConfigError(format!(
+            "{} is set without TLS_KEY: a certificate without its key proves nothing",
+            settings.named("tls_cert")
+        ))),
+        (None, Some(_)) => Err(ConfigError(format!(
+            "{} is set without TLS_CERT: there is no certificate to show",
+            settings.named("tls_key")
+        ))),
     }
+}
 
-    const LONG: &str = "0123456789012345678901234567890123456789012345678901234567890123";
-
-    #[test]
-    fn v16_secrets_have_their_length() {
-        assert!(with(&[]).unwrap_err().0.starts_with("JWT_SECRET is not set"));
-        assert!(with(&[("jwt_secret", &LONG[..31])]).unwrap_err().0.contains("at least 32"));
-        assert!(with(&[("jwt_secret", &LONG[..32])]).is_ok());
-        let production = ("environment", "production");
-        let short = with(&[production, ("jwt_secret", &LONG[..63])]).unwrap_err();
-        assert!(short.0.contains("at least 64 in production"), "{short}");
-        assert!(with(&[production, ("jwt_secret", LONG)]).is_ok());
-        assert!(with(&[("jwt_secret", "short"), ("insecure_dev", "true")]).is_ok());
-        assert!(with(&[production, ("jwt_secret", LONG), ("insecure_dev", "1")]).is_err());
+fn pages(settings: &Settings) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(folder) = settings.text("pages").map(PathBuf::from) else { return Ok(None) };
+    if folder.join("index.html").is_file() {
+        return Ok(Some(folder));
     }
-
-    #[test]
-    fn v16_production_knows_no_localhost() {
-        let check = |origin| {
-            with(&[("environment", "production"), ("jwt_secret", LONG), ("cors_origins", origin)])
-        };
-        for bad in ["http://localhost:3000", "http://127.0.0.1", "https://[::1]:1", "*", "app"] {
-            assert!(check(bad).is_err(), "{bad}");
-        }
-        let config = check("https://app.example,https://localhost.example").unwrap();
-        assert!(config.origin_allowed(Some("https://app.example")));
-        assert!(config.origin_allowed(None));
-        assert!(!config.origin_allowed(Some("https://app.example.evil")));
-        assert!(!config.origin_allowed(Some("http://localhost:3000")));
-        let development = with(&[("jwt_secret", LONG)]).unwrap();
-        assert!(development.origin_allowed(Some("http://localhost:3000")));
-        assert!(!development.origin_allowed(Some("https://evil.example")));
-    }
-
-    #[test]
-    fn silence_and_pong_timeout_are_two_settings() {
-        let beat = |pairs: &[(&str, &str)]| {
-            let mut all = vec![("jwt_secret", LONG)];
-            all.extend_from_slice(pairs);
-            with(&all).map(|config| (config.ping.as_millis(), config.idle.as_millis()))
-        };
-        assert_eq!(beat(&[]), Ok((30_000, 60_000)));
-        assert_eq!(beat(&[("HEARTBEAT_TIMEOUT", "90000")]), Ok((30_000, 90_000)));
-        assert_eq!(beat(&[("WEBSOCKET_PING_TIMEOUT", "5000")]), Ok((30_000, 35_000)));
-        assert_eq!(beat(&[("PING_INTERVAL", "25"), ("PING_TIMEOUT", "20")]), Ok((25_000, 45_000)));
-        assert_eq!(beat(&[("WEBSOCKET_PING_INTERVAL", "200")]), Ok((200, 400)));
-        assert!(beat(&[("HEARTBEAT_TIMEOUT", "30000")]).is_err());
-    }
-
-    #[test]
-    fn a_secret_is_never_printed() {
-        let config = with(&[("jwt_secret", LONG), ("api_keys", &format!("*={LONG}"))]).unwrap();
-        assert!(!format!("{config:?}").contains(LONG));
-    }
+    let name = settings.named("pages");
+    Err(ConfigError(format!("{name}: {} holds no index.html", folder.display())))
 }

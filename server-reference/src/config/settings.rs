@@ -25,6 +25,8 @@ macro_rules! settings {
 settings! {
     host ["HOST"] "Address to listen on [0.0.0.0]";
     port ["PORT", "WEBSOCKET_PORT"] "Port to listen on; 0 takes a free one [9001]";
+    tls_cert ["TLS_CERT"] "PEM file of the certificate chain; with tls_key the server speaks TLS";
+    tls_key ["TLS_KEY"] "PEM file of the certificate's private key";
     environment ["ENVIRONMENT", "NODE_ENV"] "development or production [development]";
     insecure_dev ["INSECURE_DEV"] "Allow short secrets and any localhost page; never in production [false]";
     jwt_secret ["JWT_SECRET"] "Secret of HS256/384/512 tokens: at least 32 characters, 64 in production";
@@ -32,6 +34,10 @@ settings! {
     jwt_public_key ["JWT_PUBLIC_KEY"] "Public key as PEM text, for the RS, ES and Ed algorithms";
     jwt_public_key_file ["JWT_PUBLIC_KEY_FILE"] "The same, as the name of a file";
     jwt_jwks_file ["JWT_JWKS_FILE"] "Public keys as the name of a JWKS file, chosen by `kid`";
+    jwt_jwks_url ["JWT_JWKS_URL"] "Public keys as the URL of a JWKS; several issuers: ISSUER URL, comma-separated";
+    jwt_jwks_ttl ["JWT_JWKS_TTL"] "Seconds after which fetched keys are fetched anew [600]";
+    jwt_jwks_cooldown ["JWT_JWKS_COOLDOWN"] "Least seconds between two fetches from one URL [10]";
+    jwt_jwks_ca_file ["JWT_JWKS_CA_FILE"] "PEM file of the authorities that vouch for these URLs [the public ones]";
     jwt_issuer ["JWT_ISSUER"] "Accept only tokens with this `iss`";
     jwt_audience ["JWT_AUDIENCE"] "Accept only tokens with this `aud`";
     jwt_require_exp ["JWT_REQUIRE_EXP"] "Refuse tokens without `exp` [false]";
@@ -40,6 +46,7 @@ settings! {
     pages ["PAGES_DIR"] "Folder of built pages to serve, such as a dashboard";
     log ["LOG"] "memory or embedded [embedded; memory if PERSISTENCE_ENABLED is false]";
     data ["DATA_DIR"] "Folder of the embedded log [wardline-data]";
+    disk_reserve ["DISK_RESERVE"] "Bytes of the log's disk that must stay free; below, nothing is taken [134217728]";
     persistence_enabled ["PERSISTENCE_ENABLED"] "Keep persistent messages across a restart [true]";
     persistence_ttl ["PERSISTENCE_TTL"] "Seconds a persistent message is kept [3600]";
     heartbeat_interval ["HEARTBEAT_INTERVAL", "WEBSOCKET_PING_INTERVAL"] "ms between pings of the server [30000]";
@@ -55,6 +62,7 @@ settings! {
     tenant_connections ["MAX_CONNECTIONS_PER_TENANT"] "Connections of one tenant [100000]";
     rate_points ["RATE_LIMIT_POINTS"] "Messages of one user in rate_duration; 0 is no limit [100; 6000 where machines speak]";
     rate_duration ["RATE_LIMIT_DURATION"] "Seconds over which rate_points are counted [60]";
+    namespaces ["NAMESPACES"] "Namespaces of one's own and what is said of the built-in ones: in a file tables [namespaces.NAME], else the same as JSON";
     inactive_tenants ["INACTIVE_TENANTS"] "Tenants that are refused, comma-separated";
     shards ["SHARDS"] "Hubs that work in parallel, tenants spread over them [1]";
     send_buffer ["SEND_BUFFER"] "Bytes of kernel send buffer per connection [131072]";
@@ -141,7 +149,8 @@ impl Settings {
         }
     }
 
-    /// Takes what a TOML text says where nothing is set: a flat table of names and plain values.
+    /// Takes what a TOML text says where nothing is set: a flat table of names and plain values, and
+    /// `[namespaces.NAME]`.
     ///
     /// # Errors
     /// [`ConfigError`] for text that is no TOML, unknown names and nested tables.
@@ -151,7 +160,13 @@ impl Settings {
             .map_err(|error| ConfigError(format!("the configuration file is no TOML: {error}")))?;
         for (key, value) in table {
             let setting = find(&key)?;
-            let value = plain(&value).ok_or_else(|| {
+            let text = match &value {
+                toml::Value::Table(table) if setting.name == "namespaces" => {
+                    serde_json::to_string(table).ok()
+                }
+                value => plain(value),
+            };
+            let value = text.ok_or_else(|| {
                 ConfigError(format!("{key}: expected a text, a number, a flag or a list of texts"))
             })?;
             self.values.entry(setting.name).or_insert((value, Source::File));

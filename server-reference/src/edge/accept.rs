@@ -3,7 +3,7 @@
 //! The upgrade is answered here, without a WebSocket library between: only so the socket comes
 //! back bare, and costs an idle connection no buffer.
 
-use super::{Node, connection};
+use super::{Node, connection, wire::Wire};
 use crate::{auth::token_of, http::Routes, hub::Opened};
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode, header};
@@ -16,7 +16,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 use tungstenite::handshake::derive_accept_key;
 use wardline::protocol::{Code, close, limits};
 
@@ -49,7 +52,7 @@ pub(crate) async fn listen(node: Arc<Node>, listener: TcpListener, routes: Route
                     let stopped = node.stopped.clone();
                     tokio::select! {
                         () = stopped.cancelled() => {}
-                        () = converse(node, stream, peer, routes) => {}
+                        () = greet(node, stream, peer, routes) => {}
                     }
                 });
             }
@@ -61,10 +64,22 @@ pub(crate) async fn listen(node: Arc<Node>, listener: TcpListener, routes: Route
     }
 }
 
-async fn converse(node: Arc<Node>, stream: TcpStream, peer: SocketAddr, routes: Routes) {
+async fn greet(node: Arc<Node>, stream: TcpStream, peer: SocketAddr, routes: Routes) {
     let _ = stream.set_nodelay(true);
     // Uncapped, a client that never reads pins megabytes of kernel memory.
     let _ = SockRef::from(&stream).set_send_buffer_size(node.config.send_buffer);
+    let Some(tls) = node.tls.clone() else { return converse(node, stream, peer, routes).await };
+    match tokio::time::timeout(HEAD_WITHIN, tls.accept(stream)).await {
+        Ok(Ok(stream)) => converse(node, stream, peer, routes).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
+        Err(_) => tracing::debug!(%peer, "no TLS in time"),
+    }
+}
+
+async fn converse<S>(node: Arc<Node>, stream: S, peer: SocketAddr, routes: Routes)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Into<Wire>,
+{
     let ticket = Ticket::default();
     let service = {
         let (node, ticket) = (node.clone(), ticket.clone());
@@ -88,7 +103,13 @@ async fn converse(node: Arc<Node>, stream: TcpStream, peer: SocketAddr, routes: 
     let Ok(parts) = served else { return };
     let next = ticket.lock().unwrap_or_else(PoisonError::into_inner).take();
     let (stream, early) = (parts.io.into_inner(), parts.read_buf);
-    let Some(next) = next else { return };
+    let mut stream = stream;
+    let Some(next) = next else {
+        // With TLS a goodbye: else the answer might be taken for one cut short.
+        let _ = tokio::time::timeout(HEAD_WITHIN, stream.shutdown()).await;
+        return;
+    };
+    let stream = stream.into();
     // A task of its own, as large as a WebSocket needs and not as an HTTP connection does.
     let place = Place::take(node.clone());
     let tasks = node.tasks.clone();

@@ -6,23 +6,22 @@ use super::{
     frame::{Broken, Decoder, Incoming},
     shard::Own,
     socket::{Socket, State},
+    wire::{ReadHalf, Wire},
 };
 use crate::hub::{AuthError, Input, Opened, Principal};
 use bytes::Bytes;
 use std::{
     cell::RefCell,
     future::poll_fn,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, ReadBuf},
-    net::{TcpStream, tcp::OwnedReadHalf},
+    io::ReadBuf,
     time::{Instant, timeout},
 };
-use wardline::protocol::{ClientFrame, close, codec, limits};
+use wardline::protocol::{ClientFrame, Token, close, codec, limits};
 
 /// Bytes read at once, into a buffer each thread has one of.
 const READ_BYTES: usize = 64 * 1024;
@@ -49,7 +48,7 @@ enum End {
 struct Connection {
     node: Arc<Node>,
     socket: Arc<Socket>,
-    read: OwnedReadHalf,
+    read: ReadHalf,
     decoder: Decoder,
     shard: usize,
     /// In a shard's hands; it is told of the end.
@@ -58,7 +57,7 @@ struct Connection {
 }
 
 /// Serves an upgraded socket until it ends. `early` was read with the upgrade request.
-pub(crate) async fn serve(node: Arc<Node>, stream: TcpStream, early: Bytes, opened: Opened) {
+pub(crate) async fn serve(node: Arc<Node>, stream: Wire, early: Bytes, opened: Opened) {
     let (read, write) = stream.into_split();
     let id = node.next_connection();
     let limit = node.config.limits.message;
@@ -77,7 +76,7 @@ pub(crate) async fn serve(node: Arc<Node>, stream: TcpStream, early: Bytes, open
 }
 
 /// Ends an upgraded socket with a close code before it was let in.
-pub(crate) async fn refuse(node: Arc<Node>, stream: TcpStream, code: u16, reason: &'static str) {
+pub(crate) async fn refuse(node: Arc<Node>, stream: Wire, code: u16, reason: &'static str) {
     let (read, write) = stream.into_split();
     let id = node.next_connection();
     node.ops.closed(code);
@@ -99,7 +98,7 @@ impl Connection {
         let mut incoming = Vec::new();
         // Short, and larger than all that follows: off the connection's own memory.
         match Box::pin(self.lobby(early, &mut incoming)).await {
-            Ok(text) => self.enter(text, opened),
+            Ok(text) => self.enter(text, opened).await,
             Err(end) => return end,
         }
         if let Err(end) = self.take(&mut incoming) {
@@ -159,11 +158,19 @@ impl Connection {
     }
 
     /// Verifies the token off every lock, then gives the connection to its tenant's shard.
-    fn enter(&mut self, first: Incoming, opened: Opened) {
+    async fn enter(&mut self, first: Incoming, opened: Opened) {
         let id = self.socket.id;
-        let known = match &first {
-            Incoming::Text(text) => self.peek(text, &opened),
+        let token = match &first {
+            Incoming::Text(text) => peek(text, &opened),
             _ => None,
+        };
+        let verifier = &self.node.verifier;
+        let known = match token.map(|token| (verifier.verify(token.expose()), token)) {
+            // Rare: a key this server does not know yet. Off the connection's own memory.
+            Some((Err(AuthError::Unavailable), token)) => {
+                Some(Box::pin(verifier.verify_fresh(token.expose())).await)
+            }
+            known => known.map(|(verdict, _)| verdict),
         };
         if let Some(Ok(principal)) = &known {
             self.shard = self.node.shard_of(principal.tenant.as_str());
@@ -178,14 +185,6 @@ impl Connection {
         };
         self.node.ops.received(1);
         self.feed([Input::Open(id, opened), first], known);
-    }
-
-    /// The verdict on the token of a `hello`; none where there is no hello or no token.
-    fn peek(&self, text: &str, opened: &Opened) -> Option<Result<Principal, AuthError>> {
-        let object = codec::objects(text).next()?;
-        let Ok(ClientFrame::Hello(hello)) = ClientFrame::decode(object) else { return None };
-        let token = hello.token.as_ref().or(opened.token.as_ref())?;
-        Some(self.node.verifier.verify(token.expose()))
     }
 
     /// Reads, or waits until the kernel takes bytes again, or until this side ended it.
@@ -203,7 +202,7 @@ impl Connection {
         }
         READ.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
-            match Pin::new(&mut self.read).poll_read(cx, &mut buffer) {
+            match self.read.poll_read(cx, &mut buffer) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     Poll::Ready(Woken::Read(buffer.filled().len()))
@@ -344,13 +343,20 @@ impl Connection {
             drained = poll_fn(|cx| {
                 READ.with_borrow_mut(|buffer| {
                     let mut buffer = ReadBuf::new(buffer);
-                    let read = Pin::new(&mut self.read).poll_read(cx, &mut buffer);
+                    let read = self.read.poll_read(cx, &mut buffer);
                     read.map(|read| read.is_err() || buffer.filled().is_empty())
                 })
             })
             .await;
         }
     }
+}
+
+/// The token of a `hello`; none where there is no hello or no token.
+fn peek(text: &str, opened: &Opened) -> Option<Token> {
+    let object = codec::objects(text).next()?;
+    let Ok(ClientFrame::Hello(hello)) = ClientFrame::decode(object) else { return None };
+    hello.token.or_else(|| opened.token.clone())
 }
 
 impl Drop for Connection {

@@ -6,14 +6,23 @@ use crate::{
     config::LogStore,
     log::{self, Level, Log, MemoryLog, Options, Reply, Request, Retention, handle::OpenError},
 };
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 /// The log all shards share.
 pub(crate) enum LogPort {
     /// Answers in the turn that asks.
     Memory(Box<Mutex<MemoryLog>>),
     /// Answers from its own thread, once the disk has it.
-    Embedded(Log),
+    Embedded {
+        log: Log,
+        /// Where it is.
+        path: PathBuf,
+        /// Bytes of the disk that are left alone.
+        reserve: u64,
+    },
 }
 
 /// A log that waits for the node it tells.
@@ -23,6 +32,7 @@ impl LogPort {
     /// Opens the configured log. May take long: reads the disk.
     pub(crate) fn open(
         store: &LogStore,
+        reserve: u64,
         retention: Retention,
         seed: u64,
     ) -> Result<(Self, Pending), OpenError> {
@@ -35,14 +45,16 @@ impl LogPort {
                 let mut options = Options::new(Level::Fsync(path.clone()), seed);
                 options.retention = retention;
                 let (log, opened) = Log::open(options)?;
-                Ok((Self::Embedded(log), Pending(Some(opened))))
+                let port = Self::Embedded { log, path: path.clone(), reserve };
+                port.look_at_disk();
+                Ok((port, Pending(Some(opened))))
             }
         }
     }
 
     /// Has a log with a thread tell a node.
     pub(crate) fn start(&self, pending: Pending, node: &Arc<Node>) -> Result<(), OpenError> {
-        let (Self::Embedded(log), Some(opened)) = (self, pending.0) else { return Ok(()) };
+        let (Self::Embedded { log, .. }, Some(opened)) = (self, pending.0) else { return Ok(()) };
         let node: Weak<Node> = Arc::downgrade(node);
         log.start(
             opened,
@@ -62,7 +74,7 @@ impl LogPort {
                 let now = unix_ms();
                 requests.into_iter().flat_map(|request| log.handle_request(request, now)).collect()
             }
-            Self::Embedded(log) => log.submit(shard, requests),
+            Self::Embedded { log, .. } => log.submit(shard, requests),
         }
     }
 
@@ -75,16 +87,35 @@ impl LogPort {
 
     /// Does what waits and closes; may take long. Not to be called on the log's thread.
     pub(crate) fn close(&self) {
-        if let Self::Embedded(log) = self {
+        if let Self::Embedded { log, .. } = self {
             log.close();
         }
     }
 
-    /// Whether steps are answered.
-    pub(crate) fn is_available(&self) -> bool {
+    /// Looks how much of the disk is left, and appends nothing where that is too little. May take
+    /// long: a disk that hangs does so here too.
+    pub(crate) fn look_at_disk(&self) {
+        let Self::Embedded { log, path, reserve } = self else { return };
+        let full = match rustix::fs::statvfs(path) {
+            Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize) < *reserve,
+            // Whether it can be written to shows in writing.
+            Err(_) => false,
+        };
+        if full != log.figures().full {
+            if full {
+                tracing::error!(path = %path.display(), reserve, "the disk is full; nothing is taken");
+            } else {
+                tracing::info!(path = %path.display(), "there is space again");
+            }
+            log.set_full(full);
+        }
+    }
+
+    /// Why nothing is kept now; none: all is well.
+    pub(crate) fn trouble(&self) -> Option<&'static str> {
         match self {
-            Self::Memory(_) => true,
-            Self::Embedded(log) => log.figures().available,
+            Self::Memory(_) => None,
+            Self::Embedded { log, .. } => log.figures().trouble(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod log_port;
 mod shard;
 mod socket;
 mod tap;
+mod wire;
 
 pub(crate) use accept::listen;
 pub(crate) use clock::Clock;
@@ -22,6 +23,7 @@ pub(crate) use flusher::Flusher;
 pub(crate) use log_port::LogPort;
 pub(crate) use shard::Shard;
 pub(crate) use tap::Tap;
+pub(crate) use wire::acceptor;
 
 use crate::{
     auth::Verifier,
@@ -46,6 +48,7 @@ use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wardline::{
     model::ids::TenantId,
@@ -64,6 +67,8 @@ pub(crate) struct Node {
     /// As every shard's hub has it.
     pub(crate) hub: HubConfig,
     pub(crate) verifier: Verifier,
+    /// TLS, where this server speaks it itself.
+    pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) clock: Clock,
     pub(crate) ops: Ops,
     pub(crate) shards: Vec<Shard>,

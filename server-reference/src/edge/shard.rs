@@ -208,13 +208,26 @@ impl Node {
             }
             for (id, token) in after.verify.drain(..) {
                 let known = own.as_mut().filter(|own| own.socket.id == id);
-                let result = known
-                    .and_then(|own| own.known.take())
-                    .unwrap_or_else(|| self.verifier.verify(token.expose()));
-                queue.push_back(Input::Verified(id, result));
+                let known = known.and_then(|own| own.known.take());
+                let fetched = known.is_some();
+                let result = known.unwrap_or_else(|| self.verifier.verify(token.expose()));
+                if result == Err(AuthError::Unavailable) && !fetched {
+                    self.verify_later(index, id, token);
+                } else {
+                    queue.push_back(Input::Verified(id, result));
+                }
             }
         }
         self.finish(index, after, own);
+    }
+
+    /// Verifies a token whose key has to be fetched first.
+    fn verify_later(self: &Arc<Self>, index: usize, id: ConnId, token: Token) {
+        let node = self.clone();
+        self.runtime.spawn(async move {
+            let result = node.verifier.verify_fresh(token.expose()).await;
+            node.turn(index, [Input::Verified(id, result)], None);
+        });
     }
 
     /// Takes everything the hub wants done, and when it wants to be called.

@@ -4,21 +4,18 @@
 //! it with one vectored call, and puts back what the kernel did not take. A socket is in exactly
 //! one [`Flow`]; only one of hub turn, flusher and connection task acts on it at a time.
 
-use super::frame;
+use super::{frame, wire::WriteHalf};
 use crate::hub::ConnId;
 use bytes::{Buf, Bytes};
-use socket2::SockRef;
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    net::Shutdown,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
 };
-use tokio::net::tcp::OwnedWriteHalf;
 use wardline::protocol::{close, limits};
 
 /// Frames of one vectored write.
@@ -33,7 +30,7 @@ const IDLE_SLOTS: usize = 8;
 /// The write side of one connection.
 pub(crate) struct Socket {
     pub(crate) id: ConnId,
-    write: OwnedWriteHalf,
+    write: WriteHalf,
     queue: Mutex<Queue>,
     max_unsent: usize,
     shard: AtomicUsize,
@@ -119,7 +116,7 @@ pub(crate) enum State {
 }
 
 impl Socket {
-    pub(crate) fn new(id: ConnId, write: OwnedWriteHalf, max_unsent: usize) -> Self {
+    pub(crate) fn new(id: ConnId, write: WriteHalf, max_unsent: usize) -> Self {
         Self { id, write, queue: Mutex::default(), max_unsent, shard: AtomicUsize::new(0) }
     }
 
@@ -134,7 +131,7 @@ impl Socket {
 
     /// Sends no more; the peer reads an end behind what was written.
     pub(crate) fn shut_down(&self) -> io::Result<()> {
-        SockRef::from(self.write.as_ref()).shutdown(Shutdown::Write)
+        self.write.shut_down()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -208,7 +205,17 @@ impl Socket {
             batch.clear();
             queue.take(batch);
             if batch.is_empty() {
-                queue.rest();
+                match self.write.flush() {
+                    Ok(()) => queue.rest(),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        queue.flow = Flow::Blocked;
+                        queue.wake();
+                    }
+                    Err(_) => {
+                        queue.kill();
+                        return flushed;
+                    }
+                }
                 flushed.tell = queue.tell();
                 return flushed;
             }
@@ -257,7 +264,7 @@ impl Socket {
         let blocked = queue.flow == Flow::Blocked;
         match queue.phase {
             Phase::Dead => State::Ended,
-            Phase::Ending if queue.unsent() == 0 => State::Ended,
+            Phase::Ending if queue.unsent() == 0 && !blocked => State::Ended,
             Phase::Ending => State::Ending { blocked },
             Phase::Open if blocked => State::Blocked,
             Phase::Open => State::Open,
@@ -266,7 +273,7 @@ impl Socket {
 
     /// Ready when the kernel takes bytes again; the caller flushes then.
     pub(crate) fn poll_unblocked(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let ready = self.write.as_ref().poll_write_ready(cx).map(|_| ());
+        let ready = self.write.poll_ready(cx).map(|_| ());
         if ready.is_ready() {
             let mut queue = self.queue();
             if queue.flow == Flow::Blocked {
@@ -388,17 +395,19 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::wire::{ReadHalf, Wire};
+    use socket2::SockRef;
     use std::future::poll_fn;
     use tokio::net::{TcpListener, TcpStream};
     use tungstenite::{Message, WebSocket, protocol::Role};
 
     /// A socket with a small kernel buffer, and the peer's end of it.
-    async fn pair(max_unsent: usize) -> (Socket, tokio::net::tcp::OwnedReadHalf, TcpStream) {
+    async fn pair(max_unsent: usize) -> (Socket, ReadHalf, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         SockRef::from(&stream).set_send_buffer_size(4096).unwrap();
-        let (read, write) = stream.into_split();
+        let (read, write) = Wire::from(stream).into_split();
         (Socket::new(ConnId(1), write, max_unsent), read, peer)
     }
 

@@ -74,7 +74,7 @@ impl Caller {
 }
 
 /// Reads `X-Api-Key`, or the token of V3; a bearer may be either.
-pub(crate) fn caller(
+pub(crate) async fn caller(
     verifier: &Verifier,
     headers: &HeaderMap,
     query: Option<&str>,
@@ -93,10 +93,15 @@ pub(crate) fn caller(
     if let Some(tenant) = verifier.api_key(token.expose()) {
         return Ok(Caller::Key(tenant.map(str::to_owned)));
     }
-    match verifier.verify(token.expose()) {
+    match verifier.verify_fresh(token.expose()).await {
         Ok(principal) => Ok(Caller::Token(principal)),
         Err(AuthError::Expired) => refused(Code::TOKEN_EXPIRED, "the token is past its end"),
         Err(AuthError::Missing) => refused(Code::TOKEN_MISSING, "needs a token or an API key"),
+        Err(AuthError::Unavailable) => Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::UNAVAILABLE,
+            "the keys to verify the token with cannot be had now",
+        )),
         Err(_) => refused(Code::TOKEN_INVALID, "the token did not verify"),
     }
 }

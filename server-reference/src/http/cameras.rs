@@ -34,7 +34,7 @@ pub(super) async fn snapshot(
     headers: HeaderMap,
 ) -> Response<Body> {
     let picture = async {
-        let (tenant, room) = room(&node, &id, &uri, &headers)?;
+        let (tenant, room) = room(&node, &id, &uri, &headers).await?;
         let mut tap = Tap::open(&node, tenant, room);
         let within = tokio::time::timeout(PICTURE_WITHIN, jpeg(&mut tap));
         within.await.ok().flatten().ok_or_else(|| {
@@ -61,7 +61,7 @@ pub(super) async fn stream(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let (tenant, room) = match room(&node, &id, &uri, &headers) {
+    let (tenant, room) = match room(&node, &id, &uri, &headers).await {
         Ok(place) => place,
         Err(refusal) => return refusal.into(),
     };
@@ -99,13 +99,13 @@ async fn jpeg(tap: &mut Tap) -> Option<Bytes> {
 }
 
 /// The camera's room, if the caller may see into it.
-fn room(
+async fn room(
     node: &Node,
     id: &str,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<(TenantId, Address), Refusal> {
-    let caller = caller(&node.verifier, headers, uri.query())?;
+    let caller = caller(&node.verifier, headers, uri.query()).await?;
     let room = Address::new("video", &format!("camera:{id}"))
         .map_err(|problem| Refusal::bad(&Code::BAD_ROOM, problem.to_string()))?;
     let tenant = caller.tenant(None)?;

@@ -20,7 +20,7 @@ use std::{
 pub(super) async fn health(State(node): State<Arc<Node>>) -> Response<Body> {
     let (status, word) = if node.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")
-    } else if !node.log.is_available() {
+    } else if node.log.trouble().is_some() {
         (StatusCode::OK, "degraded")
     } else {
         (StatusCode::OK, "healthy")
@@ -31,7 +31,7 @@ pub(super) async fn health(State(node): State<Arc<Node>>) -> Response<Body> {
             "status": word,
             "timestamp": iso8601(unix_ms()),
             "version": env!("CARGO_PKG_VERSION"),
-            "log": {"available": node.log.is_available()},
+            "log": {"available": node.log.trouble().is_none(), "trouble": node.log.trouble()},
             "uptime_ms": u64::try_from(node.clock.now().mono.0.as_millis()).unwrap_or(u64::MAX),
             "websocket_connected": node.open.load(Ordering::SeqCst),
             "kafka_status": {"running": false, "connected": false, "topics": [], "group_id": null},
@@ -44,10 +44,11 @@ pub(super) async fn live() -> Response<Body> {
     answer(StatusCode::OK, &json!({"status": "alive"}))
 }
 
-/// `GET /health/ready`: new connections are welcome (P-C8).
+/// `GET /health/ready`: new connections are welcome (P-C8), and what they send can be kept.
 pub(super) async fn ready(State(node): State<Arc<Node>>) -> Response<Body> {
-    if node.is_draining() {
-        answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "draining"}))
+    let trouble = if node.is_draining() { Some("draining") } else { node.log.trouble() };
+    if let Some(trouble) = trouble {
+        answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": trouble}))
     } else {
         answer(StatusCode::OK, &json!({"status": "ready"}))
     }
@@ -69,7 +70,8 @@ pub(super) async fn metrics(State(node): State<Arc<Node>>) -> Response<Body> {
 /// see them: their `admin`, an API key.
 pub(super) async fn stats(State(node): State<Arc<Node>>, request: Request<Body>) -> Response<Body> {
     let open = node.config.environment == Environment::Development;
-    let caller = caller(&node.verifier, request.headers(), request.uri().query()).ok();
+    let (parts, _) = request.into_parts();
+    let caller = caller(&node.verifier, &parts.headers, parts.uri.query()).await.ok();
     let may_see =
         |tenant: &str| open || caller.as_ref().is_some_and(|caller| caller.may_see(tenant));
     let stats = node.stats();

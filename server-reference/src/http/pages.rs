@@ -6,12 +6,14 @@ use axum::{
     http::{HeaderValue, Method, Response, StatusCode, Uri, header},
 };
 use std::path::{Component, Path, PathBuf};
+use wardline::protocol::Code;
 
 /// Answers with a file below the folder; `/` is its `index.html`.
 pub(super) async fn page(root: &Path, method: &Method, uri: &Uri) -> Response<Body> {
-    let missing = || error(StatusCode::NOT_FOUND, "not_found", "no such path");
+    let missing = || error(StatusCode::NOT_FOUND, &Code::NOT_FOUND, "no such path");
     if method != Method::GET && method != Method::HEAD {
-        return error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "not by this method");
+        let (status, code) = (StatusCode::METHOD_NOT_ALLOWED, Code::METHOD_NOT_ALLOWED);
+        return error(status, &code, "not by this method");
     }
     let Some(path) = below(root, uri.path()) else { return missing() };
     let Ok(bytes) = tokio::fs::read(&path).await else { return missing() };

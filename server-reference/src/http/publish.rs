@@ -68,7 +68,7 @@ pub(super) async fn publish(
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response<Body> {
     let result = async {
-        let caller = caller(&node.verifier, &headers, uri.query())?;
+        let caller = caller(&node.verifier, &headers, uri.query()).await?;
         if !caller.acts_for_tenant() {
             return Err(Refusal::forbidden("needs the role service or admin, or an API key"));
         }
@@ -188,8 +188,8 @@ pub(super) async fn revoke(
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Response<Body> {
-    let result = || {
-        let caller = caller(&node.verifier, &headers, uri.query())?;
+    let result = async {
+        let caller = caller(&node.verifier, &headers, uri.query()).await?;
         let request: Revoke = read(body)?;
         let tenant = caller.tenant(request.tenant.as_deref())?;
         if !caller.may_see(&tenant) {
@@ -202,7 +202,7 @@ pub(super) async fn revoke(
             not_before: request.not_before.unwrap_or_else(unix_ms),
         })
     };
-    match result() {
+    match result.await {
         Ok(revocation) => {
             node.revoke(revocation);
             answer(StatusCode::ACCEPTED, &json!({"status": "revoked"}))

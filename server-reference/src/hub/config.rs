@@ -3,7 +3,7 @@
 use super::{
     buckets, commands,
     parts::PartsConfig,
-    permissions::{Authorizer, Open},
+    permissions::{Authorizer, COMMANDS, Open},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -59,15 +59,38 @@ impl Default for HubConfig {
     }
 }
 
+/// What rooms of every namespace may begin with.
+const EVERYWHERE: [&str; 5] = ["user", "notifications", "public", "role", COMMANDS];
+
+/// Which rooms a namespace has (V1). Rooms of a `user`, of `notifications`, `public` ones, those of
+/// a `role` and `commands` are in every namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoomStrategy {
+    /// Those of the whole tenant: `tenant:{tenant}…`.
+    Tenant,
+    /// Those of an organization: `org:{org}…`, `…:org:{org}`.
+    Organization,
+    /// Any name.
+    #[default]
+    Custom,
+}
+
 /// One namespace (V1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespace {
+    /// Which rooms there are.
+    pub strategy: RoomStrategy,
     /// First parts of the rooms that keep the newest event of each key (P-R9).
     pub latest: BTreeSet<String>,
     /// First parts of the rooms that need one of these roles (V5).
     pub roles: BTreeMap<String, BTreeSet<String>>,
     /// Events only `service` clients and the server itself may send; a trailing `*` is any ending.
     pub reserved: BTreeSet<String>,
+    /// The time from the last lease's end to `gone` (P-P2), at most
+    /// [`MAX_GRACE`](super::presence::MAX_GRACE): by the room's name, else by its first part, else
+    /// by `*`; else the hub's.
+    pub grace: BTreeMap<String, Duration>,
 }
 
 impl Namespace {
@@ -78,6 +101,36 @@ impl Namespace {
             Some(first) if self.latest.contains(first) => RoomMode::Latest,
             _ => RoomMode::Log,
         }
+    }
+
+    /// Whether a room may have this name here. Who may enter it is another question.
+    #[must_use]
+    pub fn has(&self, room: &Address) -> bool {
+        let first = room.parts().next().unwrap_or_default();
+        match self.strategy {
+            RoomStrategy::Custom => true,
+            RoomStrategy::Tenant => self.may_begin_with(first),
+            // An organization's rooms name it, wherever.
+            RoomStrategy::Organization => {
+                EVERYWHERE.contains(&first) || room.parts().any(|part| part == "org")
+            }
+        }
+    }
+
+    /// Whether a room's name may begin so.
+    #[must_use]
+    pub fn may_begin_with(&self, first: &str) -> bool {
+        match self.strategy {
+            RoomStrategy::Tenant => first == "tenant" || EVERYWHERE.contains(&first),
+            RoomStrategy::Organization | RoomStrategy::Custom => true,
+        }
+    }
+
+    /// A grace of the room's own.
+    #[must_use]
+    pub fn grace(&self, room: &Address) -> Option<Duration> {
+        let names = [Some(room.room()), room.parts().next(), Some("*")];
+        names.into_iter().flatten().find_map(|name| self.grace.get(name).copied())
     }
 
     /// Whether an event name is reserved here.
@@ -98,6 +151,11 @@ impl HubConfig {
         for name in self.namespaces.keys() {
             let any = || Arc::new(commands::Namespace::of_services(&["*"]));
             parts.commands.namespaces.entry(name.clone()).or_insert_with(any);
+        }
+        for (name, space) in &self.namespaces {
+            if !space.grace.is_empty() {
+                parts.presence.namespaces.insert(name.clone(), space.clone());
+            }
         }
         parts.commands.namespaces.retain(|name, _| self.namespaces.contains_key(name));
         parts

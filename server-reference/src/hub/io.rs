@@ -120,6 +120,21 @@ pub enum AuthError {
     Unavailable,
 }
 
+impl AuthError {
+    /// The code of an API that has no close codes.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::Missing => Code::TOKEN_MISSING,
+            Self::Invalid => Code::TOKEN_INVALID,
+            Self::Expired => Code::TOKEN_EXPIRED,
+            Self::Revoked => Code::TOKEN_REVOKED,
+            Self::TenantInactive => Code::FORBIDDEN,
+            Self::Unavailable => Code::UNAVAILABLE,
+        }
+    }
+}
+
 /// What the server's own code publishes.
 #[derive(Clone, Debug)]
 pub struct Publish {
@@ -218,13 +233,43 @@ pub enum Hook {
     /// A token did not let in.
     AuthFailed(ConnId, AuthError),
     /// A membership began.
-    Joined(ConnId, Address),
+    Joined(ConnId, Arc<Principal>, Address),
     /// A membership ended.
-    Left(ConnId, Address),
-    /// An event was accepted from a client.
-    Sent(ConnId, Address, Arc<str>),
+    Left(ConnId, Arc<Principal>, Address),
+    /// An event of a client was accepted, or cast.
+    Sent(ClientEvent),
     /// A command waits for the in-process handler of its namespace (P-S8).
     Command(TenantId, Address, Arc<log::Entry>),
-    /// Something was refused.
-    Refused(ConnId, Code),
+    /// Something was refused; to whom, once that is known.
+    Refused(ConnId, Option<Arc<Principal>>, Code),
+}
+
+/// An event a client sent, and who that is (V2).
+#[derive(Clone, Debug)]
+pub struct ClientEvent {
+    /// The connection it came by.
+    pub connection: ConnId,
+    /// The sender: tenant, user, organization and roles.
+    pub from: Arc<Principal>,
+    /// Where it went.
+    pub room: Address,
+    /// Its name.
+    pub event: Arc<str>,
+    /// Its id; none where it was cast (P-R8).
+    pub id: Option<ItemId>,
+    /// One JSON text.
+    pub data: Json,
+}
+
+impl ClientEvent {
+    /// Whether it is an event of this name in a namespace, the name written with or without the
+    /// namespace in front (`video:stream:start` or `stream:start`).
+    #[must_use]
+    pub fn is(&self, namespace: &str, event: &str) -> bool {
+        let bare = |name: &str| -> String {
+            let rest = name.strip_prefix(namespace).and_then(|rest| rest.strip_prefix(':'));
+            rest.unwrap_or(name).to_owned()
+        };
+        self.room.namespace() == namespace && bare(&self.event) == bare(event)
+    }
 }

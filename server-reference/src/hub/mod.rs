@@ -41,7 +41,7 @@ mod tests;
 mod timers;
 mod wiring;
 
-pub use config::{HubConfig, Namespace};
+pub use config::{HubConfig, Namespace, RoomStrategy};
 pub use io::*;
 pub use stats::Stats;
 
@@ -58,7 +58,11 @@ use std::{
     sync::Arc,
 };
 use timers::{Timer, Timers};
-use wardline::{model::ids::TenantId, time::Now};
+use wardline::{
+    model::ids::TenantId,
+    protocol::{Address, Code},
+    time::Now,
+};
 
 /// The hub. See the [module](self) for its contract.
 #[derive(Debug)]
@@ -254,6 +258,25 @@ impl Hub {
 
     fn hook(&mut self, hook: Hook) {
         self.outputs.push_back(Output::Hook(hook));
+    }
+
+    fn hook_refused(&mut self, conn: ConnId, code: Code) {
+        let who = self.session(conn).map(|session| Arc::clone(&session.principal));
+        self.hook(Hook::Refused(conn, who, code));
+    }
+
+    fn hook_joined(&mut self, conn: ConnId, room: Address) {
+        if let Some(session) = self.session(conn) {
+            let who = Arc::clone(&session.principal);
+            self.hook(Hook::Joined(conn, who, room));
+        }
+    }
+
+    fn hook_left(&mut self, conn: ConnId, room: Address) {
+        if let Some(session) = self.session(conn) {
+            let who = Arc::clone(&session.principal);
+            self.hook(Hook::Left(conn, who, room));
+        }
     }
 
     /// Requests the log has not answered.

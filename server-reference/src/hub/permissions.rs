@@ -155,7 +155,7 @@ pub fn authorize_publish(
 
 fn allowed(config: &HubConfig, principal: &Principal, room: &Address, action: Action) -> bool {
     let Some(namespace) = config.namespaces.get(room.namespace()) else { return false };
-    if is_internal(room) {
+    if is_internal(room) || !namespace.has(room) {
         return false;
     }
     let service = principal.has_role(SERVICE);
@@ -203,6 +203,7 @@ fn allowed(config: &HubConfig, principal: &Principal, room: &Address, action: Ac
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::{Namespace, RoomStrategy};
     use std::sync::Arc;
 
     fn principal(tenant: &str, roles: &[&str]) -> Principal {
@@ -315,6 +316,37 @@ mod tests {
         assert!(may(&admin, "default/user:8", Action::History));
         assert!(may(&admin, "dispatch/incident:5:org:o2", Action::Join));
         assert!(!may(&admin, "dispatch/incident:5:org:o2", Action::Send));
+    }
+
+    #[test]
+    fn v1_a_namespace_has_the_rooms_of_its_strategy() {
+        let mut config = HubConfig::default();
+        for (name, strategy) in [
+            ("t", RoomStrategy::Tenant),
+            ("o", RoomStrategy::Organization),
+            ("c", RoomStrategy::Custom),
+        ] {
+            let space = Namespace { strategy, ..Namespace::default() };
+            config.namespaces.insert(name.to_owned(), space);
+        }
+        let one = principal("1", &[SERVICE, ADMIN]);
+        let who = principal("1", &[]);
+        for (room, tenant, organization) in [
+            ("tenant:1:floor", true, false),
+            ("org:o1", false, true),
+            ("gate:4:org:o1", false, true),
+            ("gate:4", false, false),
+            ("user:7", true, true),
+            ("public:news", true, true),
+        ] {
+            for (name, want) in [("t", tenant), ("o", organization), ("c", true)] {
+                let room = Address::new(name, room).unwrap();
+                assert_eq!(authorize(&config, &who, &room, Action::Join).is_ok(), want, "{room}");
+                assert_eq!(authorize(&config, &one, &room, Action::Join).is_ok(), want, "{room}");
+                let published = authorize_publish(&config, &"1".into(), None, &room);
+                assert_eq!(published.is_ok(), want, "{room}");
+            }
+        }
     }
 
     #[test]

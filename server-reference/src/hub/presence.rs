@@ -5,7 +5,7 @@
 //! The part is pure: calls change it, [`Presence::poll_output`] drains what is to be written, and
 //! [`Presence::poll_timeout`] names the next moment for [`Presence::handle_timeout`].
 
-use super::io::ConnId;
+use super::{config::Namespace, io::ConnId};
 use crate::log::RoomKey;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
@@ -35,6 +35,8 @@ pub struct Config {
     pub grace: Duration,
     /// Rooms with a grace of their own, at most [`MAX_GRACE`].
     pub rooms: BTreeMap<Address, Duration>,
+    /// Namespaces whose rooms have a grace of their own.
+    pub namespaces: BTreeMap<String, Namespace>,
     /// Changes of a room are told together, at most this late. Default: 250 ms, at most 1 s.
     pub batch: Duration,
     /// Members in one page of a snapshot. Default: 256.
@@ -50,6 +52,7 @@ impl Default for Config {
         Self {
             grace: GRACE,
             rooms: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
             batch: Duration::from_millis(250),
             page: 256,
             restart_grace: Duration::from_secs(45),
@@ -368,7 +371,10 @@ impl Presence {
     }
 
     fn grace(&self, key: &RoomKey) -> Duration {
-        self.config.rooms.get(&key.room).map_or(self.config.grace, |own| (*own).min(MAX_GRACE))
+        let namespace = || self.config.namespaces.get(key.room.namespace());
+        let own = self.config.rooms.get(&key.room).copied();
+        let own = own.or_else(|| namespace()?.grace(&key.room));
+        own.map_or(self.config.grace, |own| own.min(MAX_GRACE))
     }
 
     fn end_lease(&mut self, conn: ConnId, key: &RoomKey, end: End, now: Instant) {

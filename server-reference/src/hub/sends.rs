@@ -1,7 +1,7 @@
 //! Sends: one ordered pipeline per producer into the log, and its answers (P-S2 to P-S5).
 
 use super::{
-    ConnId, Hook, Hub, Waiting,
+    ClientEvent, ConnId, Hook, Hub, Waiting,
     permissions::{Action, authorize, room_key},
     rooms::Ephemeral,
 };
@@ -87,8 +87,8 @@ pub(super) struct Sent {
     n: u64,
     id: ItemId,
     epoch: u32,
-    /// Where it went, for the hooks.
-    room: Option<(Address, Arc<str>)>,
+    /// What it is, for the hooks.
+    told: Option<ClientEvent>,
     /// Handed on once its number is consumed, where it is not kept.
     ephemeral: Option<(RoomKey, Ephemeral)>,
 }
@@ -100,19 +100,23 @@ impl Hub {
         let Some(()) = taken else { return };
         let Some(session) = self.session(conn) else { return };
         let producer = session.producer.clone();
-        let from: Arc<str> = session.principal.user.as_str().into();
+        let principal = Arc::clone(&session.principal);
+        let from: Arc<str> = principal.user.as_str().into();
         let Send { lane, n, id, base, persist, ttl, .. } = send;
         let judged = self.judge(conn, send);
-        let mut room = None;
+        let told = judged.as_ref().ok().map(|(entry, _)| ClientEvent {
+            connection: conn,
+            from: principal,
+            room: entry.room.room.clone(),
+            event: Arc::clone(&entry.event),
+            id: Some(id),
+            data: entry.data.clone(),
+        });
         let mut ephemeral = None;
         let intent = match judged {
             Ok((entry, _)) if persist || self.parts.is_commands(&entry.room.room) => {
-                let to = (entry.room.room.clone(), Arc::clone(&entry.event));
                 match self.judge_entries(conn, NewEntry { from, ..entry }, ttl) {
-                    Judged::Append(entries) => {
-                        room = Some(to);
-                        Intent::Append(entries)
-                    }
+                    Judged::Append(entries) => Intent::Append(entries),
                     Judged::Refuse(code, message) => Intent::Refuse(code, message.to_owned()),
                     Judged::Hold(code, after) => {
                         let after = after.and_then(|after| u64::try_from(after.as_millis()).ok());
@@ -123,7 +127,6 @@ impl Hub {
             }
             Ok((entry, _)) => {
                 let NewEntry { room: key, event, key: of, data, .. } = entry;
-                room = Some((key.room.clone(), Arc::clone(&event)));
                 let time = self.now.wall.0;
                 ephemeral =
                     Some((key, Ephemeral { id: Some(id), time, from, event, key: of, data }));
@@ -131,7 +134,7 @@ impl Hub {
             }
             Err((code, message)) => Intent::Refuse(code, message.to_owned()),
         };
-        self.step(conn, producer, (lane, n, id, base), intent, room, ephemeral);
+        self.step(conn, producer, (lane, n, id, base), intent, told, ephemeral);
     }
 
     /// `skip` (P-S5): the log's answer decides.
@@ -189,13 +192,13 @@ impl Hub {
         key: ProducerKey,
         (lane, n, id, base): (u8, u64, ItemId, Option<u64>),
         intent: Intent,
-        room: Option<(Address, Arc<str>)>,
+        told: Option<ClientEvent>,
         ephemeral: Option<(RoomKey, Ephemeral)>,
     ) {
         let Some(state) = self.lane_mut(conn, lane) else { return };
         state.in_flight += 1;
         let epoch = state.epoch;
-        let sent = Sent { conn, lane, n, id, epoch, room, ephemeral };
+        let sent = Sent { conn, lane, n, id, epoch, told, ephemeral };
         let ticket = self.ticket(Waiting::Step(Box::new(sent)));
         let producer = Some(Number { key, lane, n, id, base });
         self.ask(Request::Step(ticket, Step { producer, once: None, intent }));
@@ -286,7 +289,7 @@ impl Hub {
 
     /// The log answers a step of a client.
     pub(super) fn handle_stepped(&mut self, sent: Sent, stepped: Stepped) {
-        let Sent { conn, lane, n, id, epoch, room, ephemeral } = sent;
+        let Sent { conn, lane, n, id, epoch, told, ephemeral } = sent;
         let accepted_now = matches!(stepped, Stepped::New(Outcome::Accepted(_)));
         if let (true, Some((key, event))) = (accepted_now, ephemeral) {
             self.cast_into(&key, &event);
@@ -298,13 +301,13 @@ impl Hub {
                 state.accepted = state.accepted.max(n);
                 if let Outcome::Refused(code, _) = &outcome {
                     let code = code.clone();
-                    self.hook(Hook::Refused(conn, code));
+                    self.hook_refused(conn, code);
                 }
                 if !(accepted_now && planted(Bug::LoseAck) && id.0.is_multiple_of(8)) {
                     self.write_outcome(conn, (lane, n, id), outcome);
                 }
-                if let (true, Some((room, event))) = (accepted_now, room) {
-                    self.hook(Hook::Sent(conn, room, event));
+                if let (true, Some(told)) = (accepted_now, told) {
+                    self.hook(Hook::Sent(told));
                 }
             }
             Stepped::Early { accepted } => {
@@ -358,7 +361,16 @@ impl Hub {
             data,
         };
         let key = room_key(&principal.tenant, &address);
+        let told = ClientEvent {
+            connection: conn,
+            from: Arc::clone(principal),
+            room: address,
+            event: Arc::clone(&event.event),
+            id: None,
+            data: event.data.clone(),
+        };
         self.cast_into(&key, &event);
+        self.hook(Hook::Sent(told));
     }
 
     /// Hands an event that is not kept to who is live.

@@ -1,7 +1,7 @@
 //! Where the parts meet the hub: what they want done, and the frames that are theirs.
 
 use super::{
-    AuthError, ConnId, Hook, Hub, Output, Principal, Revocation,
+    AuthError, ConnId, Hub, Output, Principal, Revocation,
     commands::Admission,
     connections::State,
     media::TapId,
@@ -205,7 +205,7 @@ impl Hub {
             |meta: &Option<Json>| meta.as_ref().is_none_or(|meta| meta.get().len() <= META_BYTES);
         // Nothing answers a `status`, and what nobody hears of would be shown to nobody.
         let Some(meta) = meta.ok().filter(small) else {
-            self.hook(Hook::Refused(conn, Code::BAD_STATUS));
+            self.hook_refused(conn, Code::BAD_STATUS);
             self.close_bad_frame(conn);
             return;
         };
@@ -215,7 +215,7 @@ impl Hub {
             self.rearm(conn);
         }
         if let Err(code) = self.parts.status(conn, status, self.now) {
-            self.hook(Hook::Refused(conn, code));
+            self.hook_refused(conn, code);
         }
     }
 
@@ -224,7 +224,7 @@ impl Hub {
         let Some(session) = self.session(conn) else { return };
         let tenant = session.principal.tenant.clone();
         if let Err(code) = self.parts.answer(conn, &tenant, answer) {
-            self.hook(Hook::Refused(conn, code));
+            self.hook_refused(conn, code);
         }
     }
 
@@ -237,7 +237,7 @@ impl Hub {
         });
         let announced = key.and_then(|key| self.parts.media().announce(conn, &key, stream));
         if let Err(code) = announced {
-            self.hook(Hook::Refused(conn, code));
+            self.hook_refused(conn, code);
         }
     }
 

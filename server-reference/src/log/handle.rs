@@ -33,6 +33,8 @@ const PAGES: usize = 32;
 const PAGE_WEIGHT: usize = 128;
 /// Time between two looks for what is past its time.
 const TICK: Duration = Duration::from_secs(1);
+/// A turn that takes so long hangs: its clients were told long ago that their time was over.
+const STUCK_MILLIS: u64 = 10_000;
 /// Slices of retention between two turns.
 const SLICES: usize = 4;
 
@@ -116,6 +118,24 @@ pub struct Figures {
     pub available: bool,
     /// Milliseconds the turn under way has taken; a long time says that the disk hangs.
     pub turn_millis: u64,
+    /// Nothing is appended, by [`Log::set_full`].
+    pub full: bool,
+}
+
+impl Figures {
+    /// Why nobody should be sent here now; none: all is well.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&'static str> {
+        if self.full {
+            Some("disk full")
+        } else if self.turn_millis >= STUCK_MILLIS {
+            Some("log stuck")
+        } else if !self.available {
+            Some("log unavailable")
+        } else {
+            None
+        }
+    }
 }
 
 /// A log with its thread. Dropping it does what waits, then closes it.
@@ -148,6 +168,7 @@ struct Shared {
     overrun: AtomicU64,
     disk_bytes: AtomicU64,
     unavailable: AtomicBool,
+    full: AtomicBool,
     /// ms since 1970 when the turn under way began; 0: none is.
     turn_began: AtomicU64,
 }
@@ -201,9 +222,14 @@ impl Log {
     /// no room for, all of them "unavailable"; the others come to the sink.
     pub fn submit(&self, shard: usize, requests: Vec<Request>) -> Vec<Reply> {
         let mut refused = Vec::new();
+        let full = self.shared.full.load(Relaxed);
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         for request in requests {
             let bytes = weight(&request);
+            if full && appends(&request) {
+                refused.push(unavailable(&request));
+                continue;
+            }
             let room = self.shared.waiting.load(Relaxed) < QUEUE
                 && self.shared.waiting_bytes.load(Relaxed) + bytes <= QUEUE_BYTES;
             let Some(jobs) = jobs.as_ref().filter(|_| room) else {
@@ -220,6 +246,12 @@ impl Log {
         refused
     }
 
+    /// Refuses what would append, or takes it again. An engine whose disk is full may wait for space
+    /// for ever, and everything behind it; reading and forgetting go on.
+    pub fn set_full(&self, full: bool) {
+        self.shared.full.store(full, Relaxed);
+    }
+
     /// The log's figures.
     #[must_use]
     pub fn figures(&self) -> Figures {
@@ -234,6 +266,7 @@ impl Log {
             waiting: shared.waiting.load(Relaxed),
             disk_bytes: shared.disk_bytes.load(Relaxed),
             available: !shared.unavailable.load(Relaxed),
+            full: shared.full.load(Relaxed),
             turn_millis: if began == 0 { 0 } else { unix_millis().saturating_sub(began) },
         }
     }
@@ -371,6 +404,10 @@ fn unavailable(request: &Request) -> Reply {
     refusal(request, accepted)
 }
 
+fn appends(request: &Request) -> bool {
+    matches!(request, Request::Step(_, super::Step { intent: super::Intent::Append(_), .. }))
+}
+
 /// The bytes a request counts for.
 fn weight(request: &Request) -> usize {
     let entries = match request {
@@ -473,6 +510,34 @@ mod tests {
             |(_, reply)| matches!(reply, Reply::Page(_, Ok((entries, _))) if entries.len() == 1),
         );
         assert_eq!(full.count(), 100);
+    }
+
+    #[test]
+    fn a_full_disk_holds_appends_back_and_nothing_else() {
+        let (log, opened) = Log::open(Options::new(Level::Memory, 1)).unwrap();
+        assert_eq!(steps(&log, 0, 1, 1), []);
+        log.set_full(true);
+        assert_eq!(log.figures().trouble(), Some("disk full"));
+        let no = Reply::Stepped(Ticket(2), Stepped::Unavailable { accepted: 1 });
+        assert_eq!(steps(&log, 0, 2, 2), [no]);
+        assert_eq!(log.submit(0, vec![Request::Read(Ticket(9), room("a"), 0)]), []);
+        log.set_full(false);
+        assert_eq!(log.figures().trouble(), None);
+        assert_eq!(steps(&log, 0, 2, 2), []);
+        let (sink, told) = collecting();
+        log.start(opened, sink).unwrap();
+        log.close();
+        let entries = told.try_iter().filter(|(_, reply)| matches!(reply, Reply::Entry(..)));
+        assert_eq!(entries.count(), 2);
+    }
+
+    #[test]
+    fn a_turn_that_hangs_is_trouble() {
+        let well = Figures { available: true, turn_millis: 9_999, ..Figures::default() };
+        assert_eq!(well.trouble(), None);
+        let hangs = Figures { turn_millis: 10_000, ..well };
+        assert_eq!(hangs.trouble(), Some("log stuck"));
+        assert_eq!(Figures { available: false, ..well }.trouble(), Some("log unavailable"));
     }
 
     #[test]

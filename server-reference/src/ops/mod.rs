@@ -203,15 +203,20 @@ impl Ops {
                 self.error(auth_word(*error), 1);
                 tracing::warn!(connection = id.0, reason = auth_word(*error), "not let in");
             }
-            Hook::Joined(id, room) => tracing::debug!(connection = id.0, %room, "joined"),
-            Hook::Left(id, room) => tracing::debug!(connection = id.0, %room, "left"),
-            Hook::Sent(id, room, event) => {
-                tracing::trace!(connection = id.0, %room, %event, "accepted");
+            Hook::Joined(id, who, room) => {
+                tracing::debug!(connection = id.0, tenant = %who.tenant, %room, "joined");
+            }
+            Hook::Left(id, who, room) => {
+                tracing::debug!(connection = id.0, tenant = %who.tenant, %room, "left");
+            }
+            Hook::Sent(sent) => {
+                let (room, event) = (&sent.room, &sent.event);
+                tracing::trace!(connection = sent.connection.0, %room, %event, "accepted");
             }
             Hook::Command(tenant, room, entry) => {
                 tracing::debug!(%tenant, %room, event = %entry.event, "command");
             }
-            Hook::Refused(id, code) => {
+            Hook::Refused(id, _, code) => {
                 self.error(code.as_str(), 1);
                 tracing::debug!(connection = id.0, %code, "refused");
             }

@@ -1,13 +1,13 @@
 //! How a server comes to be.
 
-use super::{Server, millis, seed, upkeep};
+use super::{Server, fetch_keys, millis, seed, upkeep};
 use crate::{
     auth::Verifier,
     config::{Config, ConfigError, Settings, Source},
-    edge::{Clock, Flusher, LogPort, Node, Shard, listen},
+    edge::{Clock, Flusher, LogPort, Node, Shard, acceptor, listen},
     http::Routes,
     hub::{
-        Hook, Hub, HubConfig, Namespace,
+        ClientEvent, ConnId, Hook, Hub, HubConfig, Namespace, Principal,
         buckets::{self, Rate},
         commands,
         permissions::Authorizer,
@@ -30,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wardline::{
     model::ids::{ItemId, TenantId},
-    protocol::{Json, frames::ErrorBody},
+    protocol::{Code, Json, frames::ErrorBody},
 };
 
 /// A handler of hooks. It is called on the server's threads and must not block.
@@ -101,6 +101,103 @@ impl Builder {
         self
     }
 
+    /// Listens on this address. Default: every one of this machine.
+    #[must_use]
+    pub fn host(self, host: &str) -> Self {
+        self.set("host", host)
+    }
+
+    /// Listens on this port; 0 takes a free one, told by [`Server::addr`]. Default: 9001.
+    #[must_use]
+    pub fn port(self, port: u16) -> Self {
+        self.set("port", port.to_string())
+    }
+
+    /// Verifies tokens with this secret, and signs them ([`Server::token`]).
+    #[must_use]
+    pub fn jwt_secret(self, secret: &str) -> Self {
+        self.set("jwt_secret", secret)
+    }
+
+    /// Lets pages of these origins connect (V16).
+    #[must_use]
+    pub fn cors_origins<'a>(self, origins: impl IntoIterator<Item = &'a str>) -> Self {
+        let origins: Vec<_> = origins.into_iter().collect();
+        self.set("cors_origins", origins.join(","))
+    }
+
+    /// Keeps events in memory only: they are gone with the process.
+    #[must_use]
+    pub fn in_memory(self) -> Self {
+        self.set("log", "memory")
+    }
+
+    /// Has each connection told that was let in.
+    #[must_use]
+    pub fn on_connected(
+        self,
+        handler: impl Fn(ConnId, &Principal) + Send + Sync + 'static,
+    ) -> Self {
+        self.on(move |hook| {
+            if let Hook::Connected(connection, who) = hook {
+                handler(*connection, who);
+            }
+        })
+    }
+
+    /// Has the end of each connection told that was let in, with its close code.
+    #[must_use]
+    pub fn on_disconnected(
+        self,
+        handler: impl Fn(ConnId, &Principal, u16) + Send + Sync + 'static,
+    ) -> Self {
+        self.on(move |hook| {
+            if let Hook::Disconnected(connection, Some(who), code) = hook {
+                handler(*connection, who, *code);
+            }
+        })
+    }
+
+    /// Has every event told that a client sent and the server accepted, commands and casts too.
+    #[must_use]
+    pub fn on_message(self, handler: impl Fn(&ClientEvent) + Send + Sync + 'static) -> Self {
+        self.on(move |hook| {
+            if let Hook::Sent(event) = hook {
+                handler(event);
+            }
+        })
+    }
+
+    /// Has one event of a namespace told, as in `on_event("video", "stream:start", …)`; the name may
+    /// have the namespace in front.
+    #[must_use]
+    pub fn on_event(
+        self,
+        namespace: impl Into<String>,
+        event: impl Into<String>,
+        handler: impl Fn(&ClientEvent) + Send + Sync + 'static,
+    ) -> Self {
+        let (namespace, name) = (namespace.into(), event.into());
+        self.on_message(move |event| {
+            if event.is(&namespace, &name) {
+                handler(event);
+            }
+        })
+    }
+
+    /// Has refusals told: the code, and whom it was said to once that is known.
+    #[must_use]
+    pub fn on_error(
+        self,
+        handler: impl Fn(ConnId, Option<&Principal>, &Code) + Send + Sync + 'static,
+    ) -> Self {
+        self.on(move |hook| match hook {
+            Hook::Refused(connection, who, code) => handler(*connection, who.as_deref(), code),
+            Hook::AuthFailed(connection, error) => handler(*connection, None, &error.code()),
+            _ => {}
+        })
+    }
+
     /// Has everything that happens told: connections, memberships, accepted events, refusals.
     #[must_use]
     pub fn on(mut self, handler: impl Fn(&Hook) + Send + Sync + 'static) -> Self {
@@ -153,6 +250,9 @@ impl Builder {
             None => Config::check(&self.settings)?,
         };
         let verifier = Verifier::new(&config)?;
+        let tls = config.tls.as_ref().map(acceptor).transpose()?;
+        // An issuer that is away is asked again when someone comes.
+        verifier.refresh().await;
         if self.commands.contains_key("alerts") {
             let words = "alerts: the server itself answers the commands of this namespace";
             return Err(ConfigError(words.to_owned()).into());
@@ -160,7 +260,9 @@ impl Builder {
         let mut retention = Retention::default();
         retention.entries = millis(config.retention);
         let store = config.log.clone();
-        let opened = tokio::task::spawn_blocking(move || LogPort::open(&store, retention, seed()));
+        let reserve = config.disk_reserve;
+        let opened =
+            tokio::task::spawn_blocking(move || LogPort::open(&store, reserve, retention, seed()));
         let (log, pending) = match opened.await {
             Ok(opened) => opened.map_err(|error| StartError::Log(error.to_string()))?,
             Err(error) => return Err(StartError::Log(error.to_string())),
@@ -178,6 +280,7 @@ impl Builder {
         let shards = config.shards;
         let node = Arc::new(Node {
             verifier,
+            tls,
             clock: Clock::start(),
             ops: Ops::new(),
             shards: (0..shards).map(|_| Shard::new(Hub::new(hub.clone(), seed()))).collect(),
@@ -204,10 +307,21 @@ impl Builder {
             tokio::spawn(Flusher::run(node.clone(), index));
         }
         tokio::spawn(upkeep(node.clone()));
+        tokio::spawn(fetch_keys(node.clone()));
         tokio::spawn(listen(node.clone(), listener, Routes::new(node.clone())));
         tracing::info!(%addr, "listening");
         Ok(Server { node, addr })
     }
+}
+
+/// Looks at everything a configuration names: keys and certificates are read, nothing is opened.
+///
+/// # Errors
+/// [`ConfigError`] says what cannot be used, and why.
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    Verifier::new(config)?;
+    config.tls.as_ref().map(acceptor).transpose()?;
+    Ok(())
 }
 
 fn hub_config(
@@ -223,6 +337,9 @@ fn hub_config(
         limits: config.limits,
         ..HubConfig::default()
     };
+    for (name, space) in &config.namespaces {
+        hub.namespaces.insert(name.clone(), space.namespace.clone());
+    }
     hub.namespaces.extend(namespaces);
     if let Some(authorizer) = authorizer {
         hub.authorizer = authorizer;
@@ -252,8 +369,19 @@ fn hub_config(
             }
         }
     }
+    let configured = config.namespaces.iter();
+    buckets.namespaces.extend(configured.filter_map(|(name, s)| Some((name.clone(), s.rate?))));
     buckets.namespaces.extend(rates);
     let commands = &mut hub.parts.commands.namespaces;
+    for (name, space) in &config.namespaces {
+        if let Some(events) = &space.commands {
+            let spec = commands::Namespace {
+                events: events.clone(),
+                ..commands::Namespace::of_services(&[])
+            };
+            commands.insert(name.clone(), Arc::new(spec));
+        }
+    }
     for name in handled.keys() {
         hub.namespaces.entry(name.clone()).or_default();
         let mut spec = commands

@@ -2,7 +2,7 @@
 
 mod builder;
 
-pub use builder::{Builder, Command, StartError};
+pub use builder::{Builder, Command, StartError, check};
 pub(crate) use builder::{CommandHandler, HookHandler};
 
 use crate::{
@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
+use tokio::task::JoinHandle;
 use wardline::{
     model::ids::ItemId,
     protocol::{
@@ -29,10 +30,49 @@ use wardline::{
 const LAG_EVERY: Duration = Duration::from_millis(500);
 /// How often the log forgets what is past its time.
 const EXPIRE_EVERY: Duration = Duration::from_secs(10);
+/// How often the disk's space is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long tasks may take to end after everything was stopped.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// A running server. Dropping it stops it at once; [`Server::shutdown`] drains first.
+/// A running server: what a program that embeds one does with it (V2).
+///
+/// ```
+/// use wardline::protocol::Json;
+/// use wardline_server::{Server, StartError};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let server = Server::builder()
+///     .host("127.0.0.1")
+///     .port(0)
+///     .jwt_secret("a secret of more than thirty-two characters")
+///     .cors_origins(["https://console.example"])
+///     .in_memory()
+///     .on_connected(|_, who| println!("{} of {} is here", who.user, who.tenant))
+///     .on_disconnected(|_, who, code| println!("{} went with {code}", who.user))
+///     .on_event("video", "stream:start", |event| {
+///         println!("{} of {} starts {}", event.from.user, event.from.tenant, event.data.get());
+///     })
+///     .on_message(|event| println!("{} in {}", event.event, event.room))
+///     .on_error(|_, who, code| println!("{code} for {who:?}"))
+///     .start()
+///     .await?;
+///
+/// let data = Json::of(&"door 4").unwrap();
+/// server.broadcast("alerts", "tenant:acme", "door:open", data.clone()).await.unwrap();
+/// server.broadcast_to_tenant("alerts", "acme", "door:open", data.clone()).await.unwrap();
+/// server.broadcast_to_organization("alerts", "acme", "north", "door:open", data.clone()).await.unwrap();
+/// server.broadcast_to_user("default", "acme", "ann", "notification", data.clone()).await.unwrap();
+/// // Every tenant that is connected here: none yet.
+/// assert_eq!(server.broadcast_to_all("alerts", "drill", data).await.unwrap(), 0);
+///
+/// let metrics = server.metrics();
+/// assert_eq!((metrics.total_clients, metrics.namespaces["video"]), (0, 0));
+/// server.shutdown().await;
+/// # Ok::<_, StartError>(()) }).unwrap();
+/// ```
+///
+/// Dropping it stops it at once; [`Server::shutdown`] drains first.
 pub struct Server {
     node: Arc<Node>,
     addr: SocketAddr,
@@ -70,7 +110,8 @@ impl Server {
                 SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
             });
         }
-        format!("ws://{addr}{}", wardline::protocol::limits::PATH)
+        let scheme = if self.node.tls.is_some() { "wss" } else { "ws" };
+        format!("{scheme}://{addr}{}", wardline::protocol::limits::PATH)
     }
 
     /// Signs a token with the server's secret; none where it only holds a public key.
@@ -204,10 +245,11 @@ impl Server {
     /// Connections and members now.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        Metrics {
-            total_clients: self.node.open.load(Ordering::SeqCst),
-            namespaces: self.node.stats().by_namespace,
-        }
+        // Those without anyone are there too, so that a dashboard finds them.
+        let mut namespaces: BTreeMap<_, _> =
+            self.node.hub.namespaces.keys().map(|name| (name.clone(), 0)).collect();
+        namespaces.extend(self.node.stats().by_namespace);
+        Metrics { total_clients: self.node.open.load(Ordering::SeqCst), namespaces }
     }
 
     /// Drains (P-C8): refuses upgrades, answers what was accepted, asks clients to leave, closes
@@ -248,6 +290,8 @@ impl Drop for Server {
 /// Measures the runtime's lag; lets the log forget.
 async fn upkeep(node: Arc<Node>) {
     let mut expired = tokio::time::Instant::now();
+    let mut looked = tokio::time::Instant::now();
+    let mut look = None;
     loop {
         let wanted = tokio::time::Instant::now() + LAG_EVERY;
         tokio::select! {
@@ -255,9 +299,26 @@ async fn upkeep(node: Arc<Node>) {
             () = tokio::time::sleep_until(wanted) => {}
         }
         node.ops.lag(wanted.elapsed().as_secs_f64() * 1000.0);
+        // One look at a time: on a disk that hangs it does not come back.
+        let looking = look.as_ref().is_some_and(|look: &JoinHandle<()>| !look.is_finished());
+        if looked.elapsed() >= LOOK_EVERY && !looking {
+            looked = tokio::time::Instant::now();
+            let node = node.clone();
+            look = Some(tokio::task::spawn_blocking(move || node.log.look_at_disk()));
+        }
         if expired.elapsed() >= EXPIRE_EVERY {
             expired = tokio::time::Instant::now();
             node.log.expire();
+        }
+    }
+}
+
+/// Fetches the public keys anew before they are old.
+async fn fetch_keys(node: Arc<Node>) {
+    while let Some(wait) = node.verifier.refresh_in() {
+        tokio::select! {
+            () = node.stopped.cancelled() => return,
+            () = tokio::time::sleep(wait) => node.verifier.refresh().await,
         }
     }
 }

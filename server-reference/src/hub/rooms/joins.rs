@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     hub::{
-        ConnId, Hook, Hub, Waiting,
+        ConnId, Hub, Waiting,
         permissions::{Action, authorize, room_key},
         presence::Membership,
     },
@@ -137,7 +137,7 @@ impl Hub {
                 What::Join(spec)
             }
             Err(code) => {
-                self.hook(Hook::Refused(conn, code.clone()));
+                self.hook_refused(conn, code.clone());
                 What::Refused(Left { id: Some(id), room, code: Some(code), after: None })
             }
         };
@@ -374,7 +374,7 @@ impl Hub {
             }
             What::Commands(key, cursor) => {
                 self.parts.join_commands(conn, &key, (answer.id, cursor), self.now);
-                self.hook(Hook::Joined(conn, key.room));
+                self.hook_joined(conn, key.room);
             }
             What::Join(_) => {}
         }
@@ -444,9 +444,9 @@ impl Hub {
         self.write(conn, &joined.into());
         let how = Membership { present: spec.present, watch: spec.watch, meta: spec.meta };
         if let Err(code) = self.parts.joined(conn, &key, &user, how, self.now) {
-            self.hook(Hook::Refused(conn, code));
+            self.hook_refused(conn, code);
         }
-        self.hook(Hook::Joined(conn, spec.address));
+        self.hook_joined(conn, spec.address);
         self.enqueue(conn, spec.room);
     }
 

@@ -3,7 +3,7 @@
 use super::{Room, RoomId};
 use crate::{
     hub::{
-        ConnId, Hook, Hub,
+        ConnId, Hub,
         permissions::{Action, authorize, room_key},
     },
     log::{Extent, RoomKey},
@@ -178,7 +178,7 @@ impl Hub {
             self.detach(conn, room);
         } else if let Some(key) = self.commands_room(conn, room) {
             self.parts.leave_commands(conn, &key, self.now);
-            self.hook(Hook::Left(conn, key.room));
+            self.hook_left(conn, key.room);
         } else if let Ok(address) = room.parse::<Address>()
             && let Some(session) = self.session_mut(conn)
         {
@@ -236,7 +236,7 @@ impl Hub {
                 view.members -= 1;
             }
             let address = room.key.room.clone();
-            self.hook(Hook::Left(conn, address));
+            self.hook_left(conn, address);
         }
         self.drop_room(id);
     }

@@ -593,11 +593,8 @@ fn p_f1_metadata_of_a_join_is_checked_and_minified() {
     bench.join_as(ann, "default/a", r#","present":true,"meta":{ "desk" : 4 }"#);
     bench.pass(Duration::from_secs(1));
     let told = bench.presences(bob);
-    let metas: Vec<_> = told
-        .iter()
-        .flat_map(|p| p.changes.iter())
-        .filter_map(|c| c.meta.clone())
-        .collect();
+    let metas: Vec<_> =
+        told.iter().flat_map(|p| p.changes.iter()).filter_map(|c| c.meta.clone()).collect();
     assert_eq!(metas.iter().map(Json::get).collect::<Vec<_>>(), [r#"{"desk":4}"#]);
 }
 
