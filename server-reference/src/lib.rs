@@ -42,3 +42,8 @@ pub mod server;
 
 #[cfg(feature = "serve")]
 pub use server::{Builder, Command, Server, StartError, check};
+
+/// The guide, so that its example compiles.
+#[cfg(all(doctest, feature = "serve"))]
+#[doc = include_str!("../../docs/server.md")]
+struct Guide;
