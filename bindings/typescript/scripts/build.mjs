@@ -59,6 +59,7 @@ await Promise.all([
 execFileSync(process.execPath, [at('node_modules/typescript/bin/tsc'), '-p', at('tsconfig.json')], { stdio: 'inherit' });
 // tsc copies no declarations that were written by a tool.
 const generated = at('src/generated');
+mkdirSync(at('dist/types/generated'), { recursive: true });
 for (const name of readdirSync(generated)) {
   if (name.endsWith('.d.ts')) copyFileSync(join(generated, name), at('dist/types/generated', name));
 }

@@ -75,6 +75,7 @@ export class WebSocketClient<Events = DefaultEvents> {
       handleStatus: detail => this.#handleStatus(detail),
       handleEvent: event => this.#handleEvent(event),
       handleItem: item => this.#emit('outbox', item),
+      suspend: () => this.#suspendAll(),
     };
     this.#connection = Connection.of(options, this.#rider);
     // Not here: no event fires inside a constructor.
@@ -171,10 +172,14 @@ export class WebSocketClient<Events = DefaultEvents> {
 
   async #disconnect(): Promise<void> {
     await Promise.allSettled([...this.#pending]);
-    const rooms = [...this.#subscriptions.values()].map(subscription => this.#suspend(subscription));
-    await Promise.allSettled(rooms);
+    // With the last client the socket goes, and its rooms go on where they stood; else this client's are left.
+    if (this.#connection.isWanted) await this.#suspendAll();
     await this.#connection.disconnect();
     this.#tellStatus('disconnected');
+  }
+
+  async #suspendAll(): Promise<void> {
+    await Promise.allSettled([...this.#subscriptions.values()].map(subscription => this.#suspend(subscription)));
   }
 
   /** Leaves for now: joined again behind the last event taken. */
@@ -190,6 +195,7 @@ export class WebSocketClient<Events = DefaultEvents> {
   close(): Promise<void> {
     return (this.#closing ??= (async () => {
       await this.disconnect().catch(() => {});
+      await this.#suspendAll();
       await this.#connection.release(this.#rider).catch(() => {});
       this.#listeners.clear();
       for (const end of [...this.#onEnd]) end();

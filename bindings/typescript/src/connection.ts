@@ -39,6 +39,8 @@ export interface Rider {
   handleStatus(detail: StatusDetail): void;
   handleEvent(event: ClientEvent): void;
   handleItem(item: OutboxItem): void;
+  /** Leaves its rooms for as long as it is not connected. */
+  suspend(): Promise<void>;
 }
 
 /** Ended items a panel can still see. */
@@ -192,12 +194,18 @@ export class Connection {
   }
 
   async connect(): Promise<void> {
+    await Promise.all([...this.#riders].filter(rider => !rider.wanted).map(rider => rider.suspend()));
     await (await this.core()).connect();
+  }
+
+  /** Whether a client wants to be connected. */
+  get isWanted(): boolean {
+    return [...this.#riders].some(rider => rider.wanted);
   }
 
   /** Closes the socket, unless another client still wants it. */
   async disconnect(): Promise<void> {
-    if (this.#core && ![...this.#riders].some(rider => rider.wanted)) await (await this.#core).disconnect();
+    if (this.#core && !this.isWanted) await (await this.#core).disconnect();
   }
 
   async setToken(token: string): Promise<void> {

@@ -1,6 +1,6 @@
 // The events of each namespace by name. Their data comes from the Rust model; nothing of it is written here again.
 import type {
-  Alert, AlertEvent, Analytics, Camera, DispatchEvent, MonitoringEvent, Metrics, Motion, NotificationEvent,
+  Alert as ModelAlert, AlertEvent, Analytics, Camera, DispatchEvent, MonitoringEvent, Metrics, Motion, NotificationEvent,
   PresenceInfo, Recording, SecurityEvent, ServiceStatus, StreamInfo, Threshold, VideoEvent,
 } from './generated/types.js';
 import type { Cursor, WardlineError } from './core/index.js';
@@ -34,19 +34,16 @@ export interface Message<Name extends string = string, Data = unknown> {
   readonly gone?: boolean;
 }
 
-declare const unknownEvent: unique symbol;
-/** The name of an event this version does not know. */
-export type UnknownName = string & { readonly [unknownEvent]: true };
-
-/** The messages of an event map: one type for each known name, so that comparing `event` narrows `data`. */
-export type MessageOf<Events> =
-  | { [Name in keyof Events & string]: Message<Name, Events[Name]> }[keyof Events & string]
-  | Message<UnknownName>;
+/**
+ * The messages of an event map: one type for each known name, so that comparing `event` narrows `data`. An event that is not in the map
+ * arrives as it came; name your own events by `new WebSocketClient<Events>(…)`, or read any as `Message`.
+ */
+export type MessageOf<Events> = { [Name in keyof Events & string]: Message<Name, Events[Name]> }[keyof Events & string];
 
 /** Where the connection stands. */
 export type Status = 'connecting' | 'connected' | 'reconnecting' | 'disconnected' | 'unauthenticated';
 export type {
-  Alert, Analytics, Camera, Metrics, Motion, PresenceInfo, Recording, SecurityEvent, ServiceStatus, StreamInfo, Threshold,
+  Analytics, Camera, Metrics, Motion, PresenceInfo, Recording, SecurityEvent, ServiceStatus, StreamInfo, Threshold,
 };
 export type PresenceStatus = PresenceInfo['status'];
 
@@ -136,8 +133,13 @@ export declare namespace VideoEvents {
   export type CameraStatus = Camera;
 }
 
+/** An alert as it stands. Where the sender left something out, it is handed over with its default. */
+export type Alert = ModelAlert & Required<Pick<ModelAlert, 'type' | 'severity' | 'status' | 'title'>>;
+
+type OfAlerts = { [Name in keyof ByName<AlertEvent>]: Alert };
+
 /** Events of namespace `alerts`. */
-export interface AlertEvents extends ByName<AlertEvent> {}
+export interface AlertEvents extends OfAlerts {}
 export declare namespace AlertEvents {
   export type Created = Alert;
   export type Updated = Alert;
@@ -155,7 +157,10 @@ export declare namespace MonitoringEvents {
 }
 
 /** Events of namespace `dispatch`. */
-export interface DispatchEvents extends ByName<DispatchEvent> {}
+export interface DispatchEvents extends Omit<ByName<DispatchEvent>, 'alert_created' | 'alert_acknowledged'> {
+  alert_created: Alert;
+  alert_acknowledged: Alert;
+}
 /** Notifications of a user. */
 export interface NotificationEvents extends ByName<NotificationEvent> {}
 

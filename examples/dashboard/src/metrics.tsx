@@ -26,7 +26,7 @@ const NETWORK: Line[] = [
 
 export function Metrics() {
   const [source, setSource] = useState('');
-  useEvent('monitoring', 'metrics:update', reading => setSource(reading.source));
+  useEvent('monitoring', 'metrics:update', reading => setSource(reading.source ?? ''));
   return (
     <Panel name="metrics" title="Host" aside={<span className="quiet num">{source}</span>}>
       <div className="plots">

@@ -129,7 +129,7 @@ describe('the control room', () => {
 
   it('an alert is raised, acknowledged and resolved by keyboard', async () => {
     const { page, leave } = await enter();
-    await page.getByRole('button', { name: 'Raise' }).click();
+    await page.getByRole('button', { name: 'Raise', exact: true }).click();
     const alert = page.locator('.alert[data-status="active"]').first();
     await alert.waitFor();
     await alert.focus();
@@ -185,7 +185,7 @@ describe('the control room', () => {
   ]) {
     it(`${name}: axe finds nothing, and nothing is wider than the page`, async () => {
       const { page, leave } = await enter(options);
-      await page.getByRole('button', { name: 'Raise' }).click();
+      await page.getByRole('button', { name: 'Raise', exact: true }).click();
       await page.locator('.alert').first().waitFor();
       await until('live cameras', async () => (await page.locator('.camera[data-live]').count()) === 4);
       await page.waitForTimeout(5500);

@@ -29,6 +29,11 @@ alerts.on('message', message => {
   // @ts-expect-error no event of this namespace is called so
   if (message.event === 'alert:craeted') return;
 });
+// Whoever wants to read any event may.
+alerts.on('message', ({ event, data }: Message) => is<Equal<[typeof event, typeof data], [string, unknown]>>());
+// An application's own events, by its own map.
+const own = new WebSocketClient<{ note: { text: string } }>(options);
+own.on('note', ({ text }) => is<Equal<typeof text, string>>());
 void alerts.subscribeToAlerts(['intrusion'], ['high']);
 void alerts.create({ type: 'fire', title: 'Smoke' });
 // @ts-expect-error a severity is one of five words
@@ -60,7 +65,7 @@ export function Component(): null {
   const { status, retryIn } = useConnection();
   is<Equal<typeof status, Status>>();
   is<Equal<typeof retryIn, number | undefined>>();
-  useEvent('monitoring', 'metrics:update', ({ source }) => is<Equal<typeof source, string>>());
+  useEvent('monitoring', 'metrics:update', ({ cpu }) => is<Equal<typeof cpu, number | undefined>>());
   // @ts-expect-error no event of that namespace
   useEvent('video', 'alert:created', () => {});
   const { alerts, acknowledge } = useAlerts({ severities: ['high'] });
