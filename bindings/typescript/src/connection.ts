@@ -143,17 +143,22 @@ export class Connection {
       for (const rider of [...this.#riders]) rider.handleStatus(this.detail);
       return;
     }
+    if (event.type === 'established') this.#remember();
     if (event.type === 'settled') this.#ended(event.id, event.outcome);
     for (const rider of [...this.#riders]) rider.handleEvent(event);
   }
 
   /** What the outbox holds, and what ended lately. */
   items(): OutboxItem[] {
-    const known = this.#items;
-    const earlier = (this.#client?.outbox() ?? [])
-      .filter(item => !known.has(item.id))
-      .map(({ id, room, event }): OutboxItem => ({ id, room, event, state: 'queued' }));
-    return [...earlier, ...known.values()];
+    this.#remember();
+    return [...this.#items.values()];
+  }
+
+  /** Learns what an earlier process left in the outbox. */
+  #remember(): void {
+    for (const { id, room, event } of this.#client?.outbox() ?? []) {
+      if (!this.#items.has(id)) this.#items.set(id, { id, room, event, state: 'queued' });
+    }
   }
 
   /** Follows an item to its end, for panels. */

@@ -64,7 +64,9 @@ export function Fleet() {
       if (event === 'asset_status_changed') turn(data as AssetStatus);
     }
   });
-  const shown = Object.values(units).filter(({ latitude }) => !Number.isNaN(latitude));
+  const shown = Object.values(units)
+    .filter(({ latitude }) => !Number.isNaN(latitude))
+    .sort((a, b) => a.id.localeCompare(b.id));
   return (
     <Panel name="fleet" title="Fleet" aside={<span className="quiet">{shown.length} units</span>}>
       <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="xMidYMid slice" role="img" aria-label={`Map with ${shown.length} moving units`}>

@@ -81,7 +81,7 @@ function Plot({ title, unit, lines, max }: { title: string; unit: string; lines:
           height: element.clientHeight,
           legend: { show: false },
           cursor: { y: false },
-          padding: [8, 4, 0, 0],
+          padding: [8, 18, 0, 0],
           scales: {
             x: { range: () => [Date.now() / 1000 - SPAN, Date.now() / 1000] },
             y: { range: max ? [0, max] : (_, __, high) => [0, Math.max(8, high * 1.15)] },
