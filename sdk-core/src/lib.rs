@@ -13,6 +13,7 @@
 pub mod model;
 pub mod planted;
 pub mod protocol;
+pub mod table;
 pub mod time;
 
 #[cfg(feature = "client")]

@@ -1,15 +1,230 @@
-//! Wardline in JavaScript hosts: trait impls over web-sys and exported classes, nothing else.
+//! Wardline in JavaScript hosts: the machine, and nothing else.
 //!
-//! JSON text crosses; pictures cross as `Uint8Array`. Exported methods take `&self` and return a
-//! `Promise` built from clones, and hold no borrow across a JavaScript call or an await: listeners
-//! may call back into the same object, and `free()` is safe at any time.
+//! The host (`bindings/typescript/src/core`) owns sockets, timers, the store and promises; it calls
+//! in, and nothing here ever calls out. A turn: [`Core::turn`] with both clocks, [`Core::input`] or
+//! one of its binary or text siblings, then [`Core::drain`] and do what it says, in order. Texts
+//! cross as JSON, pictures as `Uint8Array`. So no borrow is ever held across a JavaScript call, and
+//! `free()` is safe whenever no turn is under way.
+//!
+//! | input `c` | fields |
+//! | --- | --- |
+//! | `opened` `closed` `failed` `unsent` | `gen`, then `code` and `reason`, `reason`, `bytes` |
+//! | `loaded` | `lock`, `durable`, `entries`; or `error` |
+//! | `stored` | `batch`, `error?` (`lost`: another holds the lock) |
+//! | `token` `provided` | `token?` |
+//! | `signal` | `signal` |
+//! | `poked` `timeout` | |
+//! | `connect` `disconnect` `cancel` `resume` `submit` `cast` `query` `status` `answer` `stream` `join` `leave` | `call`, and what the call says |
+//! | `snapshot` `done` `seen` `look` | |
+//!
+//! | output | |
+//! | --- | --- |
+//! | `["dial", gen, url]` `["text", gen, text]` `["close", gen, code, reason]` | the transport; `["binary", gen]`: see [`Core::bytes`] |
+//! | `["load"]` `["store", batch, entries]` `["fetch"]` | store and token provider |
+//! | `["reply", call, value]` `["fail", call, error]` | answers |
+//! | `["event", event]` `["ready", sub]` `["wanted", sub, head]` `["picture", sub]` | what there is to take |
+//! | `["timeout", ms]` | last of all |
 #![cfg(target_arch = "wasm32")]
 
-mod client;
-mod platform;
-mod room;
-mod socket;
-mod value;
+mod command;
+mod event;
+mod output;
 
-pub use client::Client;
-pub use room::{Room, Sending};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use wardline::{
+    driver::{
+        entries::Entries,
+        media::{Picture, Pictures, Screen},
+    },
+    machine::{ApiEvent, Config, Input, Instant, Machine, Now, Owner, SubId, UnixMillis},
+    protocol::{
+        Address,
+        frames::ClientInfo,
+        wire::{Fields, Malformed, Writer},
+    },
+};
+use wasm_bindgen::prelude::*;
+
+/// A subscription, and what waits for it to be taken.
+struct Sub {
+    id: SubId,
+    waiting: VecDeque<ApiEvent>,
+    /// The number of the last event taken and not yet told as done.
+    taken: Option<u64>,
+    /// The application has a snapshot hook.
+    hook: bool,
+    pictures: Option<Arc<Pictures>>,
+}
+
+/// A client's machine.
+#[wasm_bindgen]
+pub struct Core {
+    machine: Machine,
+    namespace: String,
+    now: Now,
+    subs: Vec<Sub>,
+    screen: Screen,
+    entries: Entries,
+    /// Whose store was asked for.
+    loading: Option<Owner>,
+    out: Writer,
+    binary: VecDeque<Vec<u8>>,
+}
+
+#[wasm_bindgen]
+impl Core {
+    /// Makes a client from JSON: `url`, `namespace`, `seed` (a random number), and the options.
+    ///
+    /// # Errors
+    /// The code of what is wrong.
+    #[wasm_bindgen(constructor)]
+    pub fn new(config: &str) -> Result<Core, String> {
+        Self::make(config).map_err(|malformed| malformed.0.to_owned())
+    }
+
+    /// Sets both clocks, in ms: the monotonic one since the client's start, the wall's since 1970.
+    pub fn turn(&mut self, mono: f64, wall: f64) {
+        let mono = Instant(Duration::from_micros((mono * 1000.0) as u64));
+        self.now = Now { mono, wall: UnixMillis(wall as u64) };
+    }
+
+    /// Takes an input: JSON.
+    pub fn input(&mut self, text: &str) {
+        self.command(text);
+    }
+
+    /// Takes a text frame of a transport.
+    pub fn text(&mut self, generation: u32, text: String) {
+        let generation = wardline::machine::Generation(generation.into());
+        self.machine.handle_input(Input::Text(generation, text), self.now);
+    }
+
+    /// Takes a binary message of a transport.
+    pub fn binary(&mut self, generation: u32, message: Vec<u8>) {
+        let generation = wardline::machine::Generation(generation.into());
+        self.machine.handle_input(Input::Binary(generation, message.into()), self.now);
+    }
+
+    /// Sends a picture of a stream of this client (P-V1).
+    pub fn picture(
+        &mut self,
+        stream: u32,
+        h264: bool,
+        key: bool,
+        seq: u32,
+        pts_us: f64,
+        data: Vec<u8>,
+    ) {
+        self.send_picture(stream as u16, h264, key, seq, pts_us as u64, data);
+    }
+
+    /// What is to be done: a JSON array.
+    pub fn drain(&mut self) -> String {
+        self.outputs()
+    }
+
+    /// Takes all that waits for a subscription, at most `max`: a JSON array. Says that what was
+    /// taken before is done (P-R11).
+    pub fn take(&mut self, sub: u32, max: u32) -> String {
+        self.take_events(SubId(sub.into()), max as usize)
+    }
+
+    /// Takes the newest picture a subscription waits for: JSON, its bytes by [`Core::bytes`].
+    #[wasm_bindgen(js_name = takePicture)]
+    pub fn take_picture(&mut self, sub: u32) -> Option<String> {
+        let pictures = self.sub(SubId(sub.into()))?.pictures.clone()?;
+        let Picture { stream, room, codec, width, height, seq, pts_us, key, data } =
+            pictures.try_next()?;
+        let mut out = Writer::new();
+        out.element('{');
+        out.number("stream", stream.into());
+        out.text("room", &room);
+        out.text("codec", &codec);
+        out.number("width", width.into());
+        out.number("height", height.into());
+        out.number("seq", seq.into());
+        out.number("ptsUs", pts_us);
+        out.raw("key", if key { "true" } else { "false" });
+        out.close('}');
+        self.binary.push_front(data.into());
+        Some(out.finish())
+    }
+
+    /// The bytes of the `binary` output or the picture at hand.
+    pub fn bytes(&mut self) -> Vec<u8> {
+        self.binary.pop_front().unwrap_or_default()
+    }
+
+    /// What is not settled: a JSON array, in order where sorted by `order`.
+    pub fn outbox(&self) -> String {
+        let mut out = Writer::new();
+        out.element('[');
+        for listed in self.machine.outbox().list() {
+            let item = listed.item;
+            out.element('{');
+            out.id("id", item.id);
+            out.number("lane", item.lane.into());
+            out.text("room", item.room.as_str());
+            out.text("event", &item.event);
+            out.number("bytes", item.data.get().len() as u64);
+            out.text("state", listed.stage);
+            out.number("expires", listed.expires.0);
+            out.hex("order", listed.order.into(), 16);
+            out.close('}');
+        }
+        out.close(']');
+        out.finish()
+    }
+
+    /// Attempts since the backoff began anew.
+    #[wasm_bindgen(getter)]
+    pub fn attempt(&self) -> u32 {
+        self.machine.failed_attempts()
+    }
+}
+
+impl Core {
+    fn make(config: &str) -> Result<Self, Malformed> {
+        let fields = Fields::read(config)?;
+        let url: String = fields.need("url")?;
+        let scheme = url.split_once("://").map(|(scheme, rest)| (scheme, !rest.is_empty()));
+        if !matches!(scheme, Some(("ws" | "wss", true))) {
+            return Err(Malformed("bad_config"));
+        }
+        let namespace: String = fields.need("namespace")?;
+        Address::new(&namespace, "x").map_err(|_| Malformed("bad_room"))?;
+        let client = ClientInfo {
+            sdk: fields.or_default("sdk")?,
+            version: fields.or_default("version")?,
+            platform: fields.or_default("platform")?,
+        };
+        let machine = Machine::new(Config {
+            url,
+            client,
+            auto_reconnect: fields.maybe("autoReconnect")?.unwrap_or(true),
+            max_attempts: fields.maybe("maxAttempts")?,
+            has_token_provider: fields.or_default("hasProvider")?,
+            token: fields.maybe("token")?,
+            max_items: fields.maybe("maxItems")?.unwrap_or(100_000),
+            max_bytes: fields.maybe("maxBytes")?.unwrap_or(256 * 1024 * 1024),
+            stop_lanes: fields.or_default("stopLanes")?,
+            max_calls: 1000,
+            seed: fields.need("seed")?,
+        });
+        Ok(Self {
+            machine,
+            namespace,
+            now: Now::default(),
+            subs: Vec::new(),
+            screen: Screen::default(),
+            entries: Entries::default(),
+            loading: None,
+            out: Writer::new(),
+            binary: VecDeque::new(),
+        })
+    }
+
+    fn sub(&mut self, id: SubId) -> Option<&mut Sub> {
+        self.subs.iter_mut().find(|sub| sub.id == id)
+    }
+}

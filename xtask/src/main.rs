@@ -8,6 +8,7 @@ mod probes;
 mod server;
 mod shell;
 mod suites;
+mod wasm;
 
 use clap::{Parser, Subcommand};
 use shell::{Failure, Shell};
@@ -62,7 +63,7 @@ enum Task {
         #[arg(long, default_value_t = 10_000)]
         messages: u32,
     },
-    /// Measure: `server`.
+    /// Measure: `server`, `size`.
     Bench {
         /// What to measure, and what goes on to the bench.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
@@ -97,7 +98,7 @@ fn run(shell: &Shell, task: Task) -> Result<(), Failure> {
         Task::Faults { kills } => suites::faults(shell, kills),
         Task::Offline { messages } => suites::offline(shell, messages),
         Task::Bench { rest } => suites::bench(shell, &rest),
-        Task::Wasm => probes::wasm(shell),
+        Task::Wasm => wasm::build(shell),
         Task::Bindings => probes::bindings(shell),
     }
 }

@@ -1,8 +1,8 @@
 //! The npm package and the dashboard built on it.
 
 use crate::{
-    probes,
     shell::{Failure, Shell},
+    wasm,
 };
 
 const PACKAGE: &str = "bindings/typescript";
@@ -10,7 +10,7 @@ const DASHBOARD: &str = "examples/dashboard";
 
 /// Builds the WebAssembly and the package around it, from the committed lock file.
 pub(crate) fn package(shell: &Shell) -> Result<(), Failure> {
-    probes::wasm(shell)?;
+    wasm::build(shell)?;
     install(shell, PACKAGE)?;
     shell.run(&format!("npm run build --silent --prefix {PACKAGE}"))
 }

@@ -1,6 +1,7 @@
 //! The core in its other hosts: Python through UniFFI, Node through WebAssembly.
 
 use crate::{
+    npm,
     server::Server,
     shell::{Failure, Shell},
     suites,
@@ -18,19 +19,6 @@ pub(crate) fn bindings(shell: &Shell) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Builds the WebAssembly package for Node into `sdk-wasm/dist`.
-pub(crate) fn wasm(shell: &Shell) -> Result<(), Failure> {
-    shell
-        .cargo("build --locked --profile wasm -p wardline-wasm --target wasm32-unknown-unknown")?;
-    let built = shell.target().join("wasm32-unknown-unknown/wasm/wardline_wasm.wasm");
-    suites::built(shell)?;
-    shell.run(&format!(
-        "{} {} sdk-wasm/dist nodejs",
-        shell.program("wardline-bindgen"),
-        built.display()
-    ))
-}
-
 /// Python joins, receives a typed alert and sends a queued message.
 pub(crate) fn python(shell: &Shell) -> Result<(), Failure> {
     bindings(shell)?;
@@ -39,8 +27,7 @@ pub(crate) fn python(shell: &Shell) -> Result<(), Failure> {
 
 /// Node does the same.
 pub(crate) fn node(shell: &Shell) -> Result<(), Failure> {
-    wasm(shell)?;
-    shell.run("npm ci --prefix sdk-wasm/probe --no-audit --no-fund")?;
+    npm::package(shell)?;
     probe(shell, &["node", "sdk-wasm/probe/probe.mjs"])
 }
 

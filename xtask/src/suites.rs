@@ -3,6 +3,7 @@
 use crate::{
     npm, probes,
     shell::{Failure, NATIVE, Shell},
+    wasm,
 };
 use std::time::Instant;
 
@@ -70,6 +71,9 @@ pub(crate) fn demo(shell: &Shell, check: bool, rest: &[String]) -> Result<(), Fa
 
 /// Measures.
 pub(crate) fn bench(shell: &Shell, rest: &[String]) -> Result<(), Failure> {
+    if rest.first().is_some_and(|what| what == "size") {
+        return wasm::size(shell);
+    }
     shell.run("npm ci --prefix bench/peers --no-audit --no-fund")?;
     shell.cargo("build --locked --profile bench-fast -p wardline-server -p wardline-bench")?;
     shell.cargo(&format!(

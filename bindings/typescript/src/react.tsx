@@ -267,7 +267,7 @@ export interface AlertsState {
 const GRAVITY = ['critical', 'high', 'medium', 'low', 'info'];
 
 function place(alerts: Alert[], alert: Alert): Alert[] {
-  const rank = ({ severity }: Alert) => GRAVITY.indexOf(severity);
+  const rank = ({ severity }: Alert) => GRAVITY.indexOf(severity ?? 'info');
   return [...alerts.filter(({ id }) => id !== alert.id), alert].sort(
     (a, b) => rank(a) - rank(b) || (b.createdAt ?? 0) - (a.createdAt ?? 0),
   );

@@ -246,12 +246,16 @@ impl Drop for Board {
     }
 }
 
-/// Adds an event so that what a reader leaves lying stays bounded: numbered events by credit
+/// Adds an event of one subscription so that what a reader leaves lying stays bounded: numbered events by credit
 /// (P-R5), ephemeral ones by dropping, presence by folding, and what only repeats by leaving it out.
-fn enqueue(waiting: &mut VecDeque<ApiEvent>, event: ApiEvent) {
+pub fn enqueue(waiting: &mut VecDeque<ApiEvent>, event: ApiEvent) {
     match &event {
         ApiEvent::Event(_, body) if body.seq.is_none() && waiting.len() >= MAX_EPHEMERAL => return,
-        ApiEvent::Live(_) | ApiEvent::Left(..) if waiting.back() == Some(&event) => return,
+        ApiEvent::Live(_) if matches!(waiting.back(), Some(ApiEvent::Live(_))) => return,
+        ApiEvent::Left(_, code) if matches!(waiting.back(), Some(ApiEvent::Left(_, last)) if last == code) =>
+        {
+            return;
+        }
         ApiEvent::Presence(_, PresenceChange::Snapshot(_)) => {
             waiting.retain(|old| !matches!(old, ApiEvent::Presence(..)));
         }

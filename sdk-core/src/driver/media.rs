@@ -6,8 +6,9 @@ use crate::protocol::{
     frames::{Demand, Stream},
     media::{Chunk, FIRST, KEY, LAST},
 };
+use crate::table::Table;
 use bytes::{Bytes, BytesMut};
-use std::{collections::BTreeMap, sync::Weak};
+use std::sync::Weak;
 
 /// Largest picture, in bytes; a larger one is dropped.
 const MAX_PICTURE: usize = 8 * 1024 * 1024;
@@ -59,38 +60,42 @@ struct Known {
 
 /// Puts chunks together and hands pictures to who looks.
 #[derive(Debug, Default)]
-pub(super) struct Screen {
-    streams: BTreeMap<u16, Known>,
+pub struct Screen {
+    streams: Table<u16, Known>,
     viewers: Vec<(Address, Weak<Pictures>)>,
-    publishers: BTreeMap<u16, Weak<Viewers>>,
+    publishers: Table<u16, Weak<Viewers>>,
 }
 
 impl Screen {
-    pub(super) fn handle_look(&mut self, room: Address, pictures: Weak<Pictures>) {
+    /// Someone looks at the streams of a room.
+    pub fn handle_look(&mut self, room: Address, pictures: Weak<Pictures>) {
         self.viewers.retain(|(_, viewer)| viewer.strong_count() > 0);
         self.viewers.push((room, pictures));
     }
 
-    pub(super) fn handle_publisher(&mut self, stream: u16, viewers: Weak<Viewers>) {
+    /// A publisher wants to know how many watch its stream.
+    pub fn handle_publisher(&mut self, stream: u16, viewers: Weak<Viewers>) {
         self.publishers.retain(|_, publisher| publisher.strong_count() > 0);
         self.publishers.insert(stream, viewers);
     }
 
-    pub(super) fn handle_demand(&mut self, demand: Demand) {
+    /// The server tells how many watch.
+    pub fn handle_demand(&mut self, demand: Demand) {
         if let Some(viewers) = self.publishers.get(&demand.stream).and_then(Weak::upgrade) {
             viewers.set(|value| *value = demand.viewers);
         }
     }
 
     /// A connection ended: its streams are gone, and no one is known to watch.
-    pub(super) fn handle_disconnected(&mut self) {
+    pub fn handle_disconnected(&mut self) {
         self.streams.clear();
         for viewers in self.publishers.values().filter_map(Weak::upgrade) {
             viewers.set(|value| *value = 0);
         }
     }
 
-    pub(super) fn handle_stream(&mut self, stream: Stream) {
+    /// The server tells of a stream.
+    pub fn handle_stream(&mut self, stream: Stream) {
         if stream.codec.is_empty() {
             self.streams.remove(&stream.stream);
         } else if self.streams.len() < MAX_STREAMS || self.streams.contains_key(&stream.stream) {
@@ -98,7 +103,8 @@ impl Screen {
         }
     }
 
-    pub(super) fn handle_chunk(&mut self, chunk: Chunk) {
+    /// A chunk came.
+    pub fn handle_chunk(&mut self, chunk: Chunk) {
         let Some(known) = self.streams.get_mut(&chunk.stream) else { return };
         if chunk.has(FIRST) {
             known.partial = Some(Partial { seq: chunk.seq, data: BytesMut::new() });
@@ -150,7 +156,8 @@ impl Screen {
         }
     }
 
-    pub(super) fn close(&mut self) {
+    /// The end: who waits is told.
+    pub fn close(&mut self) {
         self.viewers.iter().filter_map(|(_, viewer)| viewer.upgrade()).for_each(|v| v.close());
         self.publishers.values().filter_map(Weak::upgrade).for_each(|viewers| viewers.close());
     }

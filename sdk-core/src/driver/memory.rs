@@ -1,6 +1,7 @@
 //! A store that ends with the process: for hosts without a durable one, and for tests.
 
 use super::platform::{Batch, Storage};
+use crate::table::Table;
 use crate::{
     machine::{BatchId, Owner, Snapshot, StoreError, StoreOp, StoredItem, StoredLane},
     model::ids::{ItemId, ProducerId},
@@ -26,10 +27,10 @@ pub struct Contents {
 struct Shelf {
     owner: Option<Owner>,
     producer: Option<ProducerId>,
-    lanes: BTreeMap<u8, StoredLane>,
+    lanes: Table<u8, StoredLane>,
     items: BTreeMap<u64, StoredItem>,
     orders: BTreeMap<ItemId, u64>,
-    cursors: BTreeMap<(String, Address), Cursor>,
+    cursors: Table<(String, Address), Cursor>,
 }
 
 impl Shelf {

@@ -5,6 +5,7 @@
 //! nothing; whatever it could decide belongs into the machine.
 
 mod board;
+pub mod entries;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod media;
@@ -17,6 +18,7 @@ pub(crate) mod suite;
 #[cfg(test)]
 mod tests;
 
+pub use board::enqueue;
 pub use memory::MemoryStorage;
 pub use message::{Identity, Link, Message, Messages, State, link};
 pub use platform::{Batch, Platform, Socket, SocketEvent, Storage};

@@ -185,9 +185,7 @@ fn dial_url(url: &str) -> String {
     let end = url[rest..].find(['/', '?', '#']).map_or(url.len(), |at| rest + at);
     let (host, tail) = url.split_at(end);
     match tail.strip_prefix('/').unwrap_or(tail) {
-        query if query.is_empty() || query.starts_with(['?', '#']) => {
-            format!("{host}{PATH}{query}")
-        }
+        query if query.is_empty() || query.starts_with(['?', '#']) => [host, PATH, query].concat(),
         _ => url.to_owned(),
     }
 }

@@ -1,20 +1,18 @@
 //! Queries (P-S7), and the results of commands (P-S8).
 
 use super::io::{CallId, Error, ReplyValue};
+use crate::table::{Set, Table};
 use crate::{
     model::ids::ItemId,
     protocol::{
         Address, Code, Json,
         frames::{Call, CommandResult, ErrorBody, Reply},
         limits::{CALL_WITHIN, COMMAND_TIMEOUT, COMMAND_TTL},
+        wire::{Fields, FromJson as _, Writer, words},
     },
     time::Instant,
 };
-use serde::{Deserialize, Serialize};
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 /// Commands whose results are awaited at once.
 const MAX_COMMANDS: usize = 10_000;
@@ -55,46 +53,20 @@ pub(super) enum CallsOutput {
     Presence(Address, Option<Json>),
 }
 
-#[derive(Serialize)]
-struct Ids<'a> {
-    ids: &'a [ItemId],
-}
-
-#[derive(Serialize)]
-struct Room<'a> {
-    room: &'a Address,
-}
-
-/// The answer to `call results`: by id.
-#[derive(Deserialize)]
-struct Results {
-    results: BTreeMap<ItemId, ResultBody>,
-}
-
-/// The same as a list.
-#[derive(Deserialize)]
-struct ResultList {
-    results: Vec<CommandResult>,
-}
-
-#[derive(Deserialize)]
-struct ResultBody {
-    #[serde(default)]
-    result: Option<Json>,
-    #[serde(default)]
-    error: Option<ErrorBody>,
-}
-
+/// The answer to `call results`: by id, or as a list.
 fn results_of(answer: &Json) -> Vec<CommandResult> {
-    let listed = |(id, body): (ItemId, ResultBody)| CommandResult {
-        id,
-        result: body.result,
-        error: body.error,
+    let read = || {
+        let fields = Fields::read(answer.get()).ok()?;
+        let results = fields.text("results")?;
+        let Ok(by_id) = Fields::read(results) else { return Vec::from_json(results) };
+        let listed = |(id, body): (&str, &str)| {
+            let body = Fields::read(body).ok()?;
+            let (result, error) = (body.maybe("result").ok()?, body.maybe("error").ok()?);
+            Some(CommandResult { id: id.parse().ok()?, result, error })
+        };
+        by_id.iter().map(listed).collect()
     };
-    match answer.to::<Results>() {
-        Ok(answer) => answer.results.into_iter().map(listed).collect(),
-        Err(_) => answer.to::<ResultList>().map(|answer| answer.results).unwrap_or_default(),
-    }
+    read().unwrap_or_default()
 }
 
 /// Queries under way and commands without a result.
@@ -102,13 +74,13 @@ fn results_of(answer: &Json) -> Vec<CommandResult> {
 pub(super) struct Calls {
     max: usize,
     next_id: u64,
-    pending: BTreeMap<u64, Pending>,
+    pending: Table<u64, Pending>,
     /// By deadline; the same ids as `pending`.
-    deadlines: BTreeSet<(Instant, u64)>,
+    deadlines: Set<(Instant, u64)>,
     connected: bool,
     /// Commands: none while the item itself has no outcome, then when to stop waiting.
-    commands: BTreeMap<ItemId, Option<Instant>>,
-    command_deadlines: BTreeSet<(Instant, ItemId)>,
+    commands: Table<ItemId, Option<Instant>>,
+    command_deadlines: Set<(Instant, ItemId)>,
     output: VecDeque<CallsOutput>,
 }
 
@@ -118,11 +90,11 @@ impl Calls {
         Self {
             max,
             next_id: 1,
-            pending: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            pending: Table::new(),
+            deadlines: Set::new(),
             connected: false,
-            commands: BTreeMap::new(),
-            command_deadlines: BTreeSet::new(),
+            commands: Table::new(),
+            command_deadlines: Set::new(),
             output: VecDeque::new(),
         }
     }
@@ -141,7 +113,7 @@ impl Calls {
         now: Instant,
     ) {
         if self.pending.len() >= self.max {
-            let text = format!("{} queries wait for their answers", self.max);
+            let text = words("", self.max as u64, " queries wait for their answers");
             self.output
                 .push_back(CallsOutput::Reply(call, Err(Error { code: Code::QUEUE_FULL, text })));
             return;
@@ -151,9 +123,12 @@ impl Calls {
 
     /// Asks for a room's members (P-P1).
     pub(super) fn ask_presence(&mut self, room: &Address, now: Instant) {
-        if let Ok(params) = Json::of(&Room { room }) {
-            self.begin(Asker::Presence(room.clone()), "presence".into(), params, now);
-        }
+        let mut params = Writer::new();
+        params.element('{');
+        params.text("room", room.as_str());
+        params.close('}');
+        let params = Json::known(params.as_str());
+        self.begin(Asker::Presence(room.clone()), "presence".into(), params, now);
     }
 
     /// A command was submitted, or found in the store. False: too many wait.
@@ -161,7 +136,7 @@ impl Calls {
         if self.commands.len() >= MAX_COMMANDS && !self.commands.contains_key(&id) {
             return false;
         }
-        self.commands.entry(id).or_insert(None);
+        self.commands.or_insert_with(id, || None);
         true
     }
 
@@ -188,9 +163,13 @@ impl Calls {
         let awaited: Vec<ItemId> =
             self.commands.iter().filter(|(_, until)| until.is_some()).map(|(id, _)| *id).collect();
         for ids in awaited.chunks(IDS_PER_CALL) {
-            if let Ok(params) = Json::of(&Ids { ids }) {
-                self.begin(Asker::Results, "results".into(), params, now);
-            }
+            let mut params = Writer::new();
+            params.element('{');
+            params.open("ids", '[');
+            ids.iter().for_each(|id| params.hex_element(id.0, 32));
+            params.push("]}");
+            let params = Json::known(params.as_str());
+            self.begin(Asker::Results, "results".into(), params, now);
         }
         for id in awaited {
             let until = self.commands.get(&id).copied().flatten().unwrap_or(now);
@@ -219,7 +198,7 @@ impl Calls {
 
     /// An answer. False: nobody asked.
     pub(super) fn handle_reply(&mut self, reply: Reply) -> bool {
-        let Ok(id) = reply.id.to::<u64>() else { return false };
+        let Some(id) = u64::from_json(reply.id.get()) else { return false };
         let Some(call) = self.take(id) else { return false };
         let result = match (reply.error, reply.result) {
             (Some(error), _) => Err(Error { code: error.code, text: error.message }),
@@ -255,7 +234,7 @@ impl Calls {
             && at <= now
         {
             if let Some(call) = self.take(id) {
-                let text = format!("no answer to {:?} within 10 s", call.method);
+                let text = ["no answer to \"", &call.method, "\" within 10 s"].concat();
                 self.end(call.asker, Err(Error { code: Code::TIMEOUT, text }));
             }
         }

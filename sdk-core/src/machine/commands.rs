@@ -12,6 +12,7 @@ use crate::{
         frames::{Answer, Cast},
         limits::{COMMAND_TTL, RESULT_BYTES},
         media::Chunk,
+        wire::words,
     },
     time::Now,
 };
@@ -134,7 +135,7 @@ impl Machine {
         let limits = self.limits()?;
         let text = ClientFrame::from(cast).encode();
         if text.len() > limits.message {
-            let text = format!("larger than the server's limit of {} bytes", limits.message);
+            let text = words("larger than the server's limit of ", limits.message as u64, " bytes");
             return Err(Error { code: Code::TOO_LARGE, text });
         }
         if self.unsent() + text.len() > CAST_BYTES.max(limits.message) {
@@ -148,7 +149,7 @@ impl Machine {
     fn answer(&mut self, answer: Answer) -> Result<(), Error> {
         self.limits()?;
         if answer.result.as_ref().is_some_and(|json| json.get().len() > RESULT_BYTES) {
-            let text = format!("a command's result is at most {RESULT_BYTES} bytes");
+            let text = words("a command's result is at most ", RESULT_BYTES as u64, " bytes");
             return Err(Error { code: Code::TOO_LARGE, text });
         }
         self.write(ClientFrame::from(answer).encode());

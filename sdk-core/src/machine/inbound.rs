@@ -33,7 +33,7 @@ impl Machine {
             }
             match ServerFrame::decode(object) {
                 Ok(frame) => self.handle_frame(frame, now),
-                Err(error) => return self.break_off(close::BAD_FRAME, &error.to_string(), now),
+                Err(error) => return self.break_off(close::BAD_FRAME, &error.words(), now),
             }
             if self.connection.generation() != generation {
                 return;

@@ -1,5 +1,6 @@
 //! What goes into the machine and what comes out: plain data.
 
+use crate::table::Table;
 use crate::{
     model::{
         ids::{ConnectionId, ItemId, ProducerId, TenantId, UserId},
@@ -13,7 +14,7 @@ use crate::{
     time::{Instant, UnixMillis},
 };
 use bytes::Bytes;
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 /// One transport. Anything from an older generation is ignored (P-C5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -417,11 +418,11 @@ pub struct Snapshot {
     /// None in a new store: the machine draws one and stores it.
     pub producer: Option<ProducerId>,
     /// Per lane: the highest number given, and the number below the first unanswered item.
-    pub lanes: BTreeMap<u8, StoredLane>,
+    pub lanes: Table<u8, StoredLane>,
     /// Items in the order they were added.
     pub items: Vec<StoredItem>,
     /// Positions by (name, room) (P-R11).
-    pub cursors: BTreeMap<(String, Address), Cursor>,
+    pub cursors: Table<(String, Address), Cursor>,
     /// False: everything is lost with the process.
     pub durable: bool,
     /// The lock's generation; every numbering batch is checked against it (P-S1).

@@ -6,8 +6,9 @@ use crate::protocol::{
     frames::Stream,
     limits::REPLAY_BYTES,
     media::{Chunk, FIRST, KEY, KIND_JPEG},
+    wire::words,
 };
-use std::collections::BTreeMap;
+use crate::table::Table;
 
 /// Streams of this client, and streams it is told of, each.
 const MAX_STREAMS: usize = 256;
@@ -22,9 +23,9 @@ struct Own {
 /// The streams of this client and those it watches.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Media {
-    own: BTreeMap<u16, Own>,
+    own: Table<u16, Own>,
     /// Of this connection only.
-    watched: BTreeMap<u16, Stream>,
+    watched: Table<u16, Stream>,
     dropped: u64,
 }
 
@@ -41,7 +42,7 @@ impl Media {
             return Ok(());
         }
         if self.own.len() >= MAX_STREAMS && !self.own.contains_key(&stream.stream) {
-            let text = format!("this client has {MAX_STREAMS} streams already");
+            let text = words("this client has ", MAX_STREAMS as u64, " streams already");
             return Err(Error { code: Code::QUEUE_FULL, text });
         }
         self.own.insert(stream.stream, Own { stream, broken: true });
@@ -110,7 +111,7 @@ impl Media {
     }
 }
 
-fn ended(streams: BTreeMap<u16, Stream>) -> Vec<Stream> {
+fn ended(streams: Table<u16, Stream>) -> Vec<Stream> {
     streams.into_values().map(|stream| Stream { codec: String::new(), ..stream }).collect()
 }
 

@@ -49,6 +49,7 @@ pub use crate::time::{Instant, Now, UnixMillis};
 pub use io::*;
 
 use crate::protocol::{codec, limits::REPLAY_BYTES};
+use crate::table::Table;
 use backoff::{Backoff, after_of};
 use calls::{Calls, CallsOutput};
 use connection::{Connection, Happening};
@@ -60,10 +61,7 @@ use outbox::{Outbox, OutboxOutput, Ticket};
 use presence::{Presence, PresenceOutput};
 use probe::Leniency;
 use rooms::{Rooms, RoomsOutput};
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 use timers::{Timer, Timers};
 use tokens::{Answer, Tokens};
 
@@ -104,7 +102,7 @@ pub struct Machine {
     presence: Presence,
     media: Media,
     /// Commands whose item is not stored yet.
-    submitting: BTreeMap<CallId, crate::model::ids::ItemId>,
+    submitting: Table<CallId, crate::model::ids::ItemId>,
     /// Writes under way, in order. At most one of each part.
     stores: VecDeque<(BatchId, Writer, Ticket)>,
     next_batch: u64,
@@ -141,7 +139,7 @@ impl Machine {
             calls: Calls::new(config.max_calls),
             presence: Presence::new(rng.fork()),
             media: Media::default(),
-            submitting: BTreeMap::new(),
+            submitting: Table::new(),
             stores: VecDeque::new(),
             next_batch: 1,
             flight: Vec::new(),

@@ -7,21 +7,19 @@ use super::{
     backoff::uniform,
     io::{Error, PresenceChange, SubId},
 };
+use crate::table::{Set, Table};
 use crate::{
     model::{ids::UserId, presence::Status},
     protocol::{
         Address, Code, Json,
         frames::{self, Member, SetStatus},
         limits::META_BYTES,
+        wire::{Fields, Malformed, words},
     },
     time::Instant,
 };
 use fastrand::Rng;
-use serde::Deserialize;
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 /// Members mirrored per room; who comes past it is not mirrored.
 const MAX_MEMBERS: usize = 50_000;
@@ -53,7 +51,7 @@ enum Agreement {
 #[derive(Clone, Debug)]
 struct Pages {
     version: Option<u64>,
-    members: BTreeMap<UserId, Member>,
+    members: Table<UserId, Member>,
     /// Changes came between the pages: ask again at their end.
     missed: bool,
 }
@@ -61,29 +59,37 @@ struct Pages {
 #[derive(Clone, Debug)]
 struct Mirror {
     agreement: Agreement,
-    members: BTreeMap<UserId, Member>,
+    members: Table<UserId, Member>,
     /// Who has been told all members; the others get a snapshot first.
-    told: BTreeSet<SubId>,
+    told: Set<SubId>,
     asking: bool,
     ask_at: Option<Instant>,
 }
 
 /// The answer to `call presence`.
-#[derive(Deserialize)]
 struct Snapshot {
-    #[serde(default)]
     version: Option<u64>,
-    #[serde(alias = "members")]
     presence: Vec<Member>,
-    #[serde(default)]
     partial: bool,
+}
+
+impl Snapshot {
+    fn read(answer: &Json) -> Result<Self, Malformed> {
+        let fields = Fields::read(answer.get())?;
+        let (version, partial) = (fields.maybe("version")?, fields.or_default("partial")?);
+        let presence = match fields.maybe("presence")? {
+            Some(members) => members,
+            None => fields.need("members")?,
+        };
+        Ok(Self { version, presence, partial })
+    }
 }
 
 /// Own status and mirrors.
 #[derive(Clone, Debug)]
 pub(super) struct Presence {
     own: SetStatus,
-    mirrors: BTreeMap<Address, Mirror>,
+    mirrors: Table<Address, Mirror>,
     output: VecDeque<PresenceOutput>,
     rng: Rng,
 }
@@ -91,7 +97,7 @@ pub(super) struct Presence {
 impl Presence {
     /// Online, and without mirrors.
     pub(super) fn new(rng: Rng) -> Self {
-        Self { own: SetStatus::default(), mirrors: BTreeMap::new(), output: VecDeque::new(), rng }
+        Self { own: SetStatus::default(), mirrors: Table::new(), output: VecDeque::new(), rng }
     }
 
     // Own status.
@@ -108,7 +114,7 @@ impl Presence {
             text: format!("the metadata is refused: {error}"),
         })?;
         if meta.as_ref().is_some_and(|meta| meta.get().len() > META_BYTES) {
-            let text = format!("the metadata is larger than {META_BYTES} bytes");
+            let text = words("the metadata is larger than ", META_BYTES as u64, " bytes");
             return Err(Error { code: Code::BAD_STATUS, text });
         }
         self.own.status = status.or(self.own.status);
@@ -153,7 +159,7 @@ impl Presence {
             self.mirrors.remove(&room);
             return;
         }
-        let mirror = self.mirrors.entry(room.clone()).or_insert_with(Mirror::new);
+        let mirror = self.mirrors.or_insert_with(room.clone(), Mirror::new);
         let Some(page) = frame.members else {
             if mirror.handle_changes(frame.version, frame.changes, watchers, &mut self.output) {
                 self.ask(&room);
@@ -179,7 +185,7 @@ impl Presence {
     ) {
         let Some(mirror) = self.mirrors.get_mut(room) else { return };
         mirror.asking = false;
-        match answer.and_then(|json| json.to::<Snapshot>().ok()) {
+        match answer.and_then(|json| Snapshot::read(&json).ok()) {
             Some(answer) => {
                 let members = by_user(answer.presence);
                 let version = answer.version;
@@ -269,8 +275,8 @@ impl Mirror {
     fn new() -> Self {
         Self {
             agreement: Agreement::None,
-            members: BTreeMap::new(),
-            told: BTreeSet::new(),
+            members: Table::new(),
+            told: Set::new(),
             asking: false,
             ask_at: None,
         }
@@ -280,7 +286,7 @@ impl Mirror {
     fn handle_page(&mut self, version: u64, page: Vec<Member>, more: bool) -> Option<Pages> {
         let mut pages = match std::mem::replace(&mut self.agreement, Agreement::None) {
             Agreement::Paging(pages) if pages.version == Some(version) => pages,
-            _ => Pages { version: Some(version), members: BTreeMap::new(), missed: false },
+            _ => Pages { version: Some(version), members: Table::new(), missed: false },
         };
         pages.members.extend(by_user(page));
         if more && pages.members.len() < MAX_MEMBERS {
@@ -386,7 +392,7 @@ impl Mirror {
     }
 }
 
-fn by_user(members: Vec<Member>) -> BTreeMap<UserId, Member> {
+fn by_user(members: Vec<Member>) -> Table<UserId, Member> {
     members.into_iter().take(MAX_MEMBERS).map(|member| (member.user.clone(), member)).collect()
 }
 

@@ -1,6 +1,7 @@
 //! Identifiers: newtypes over text for names the application chooses, over 128 random bits for
 //! names the SDK draws.
 
+use crate::protocol::json::unhex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -125,8 +126,7 @@ fn parse_hex_128(text: &str) -> Option<u128> {
             text.bytes().enumerate().all(|(i, b)| (b == b'-') == matches!(i, 8 | 13 | 18 | 23));
         return if hyphens { parse_hex_128(&text.replace('-', "")) } else { None };
     }
-    let digits = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    if digits { u128::from_str_radix(text, 16).ok() } else { None }
+    if text.len() == 32 { unhex(text) } else { None }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! server notices and answers `forked`, or the items end as `uncertain`.
 
 use super::schema;
+use crate::table::Table;
 use crate::{
     driver::{Batch, Storage},
     machine::{BatchId, NewItem, Owner, Snapshot, StoreError, StoreOp, StoredItem, StoredLane},
@@ -18,7 +19,6 @@ use crate::{
 use futures_channel::oneshot;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 use std::{
-    collections::BTreeMap,
     fs::{File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
     sync::mpsc,
@@ -239,7 +239,7 @@ fn load(db: &Connection, owner: Option<Owner>) -> rusqlite::Result<(Holder, Snap
             Ok((owner, producer.map(|bytes| ProducerId(u128::from_be_bytes(bytes)))))
         },
     )?;
-    let mut lanes = BTreeMap::new();
+    let mut lanes = Table::new();
     let mut rows = db.prepare("SELECT lane, given, done FROM lanes WHERE owner = ?1")?;
     for row in rows.query_map([id], |row| {
         let numbers = StoredLane { given: whole(row, 1)?, done: whole(row, 2)? };
@@ -250,7 +250,7 @@ fn load(db: &Connection, owner: Option<Owner>) -> rusqlite::Result<(Holder, Snap
     }
     let mut rows = db.prepare("SELECT * FROM items WHERE owner = ?1 ORDER BY ord")?;
     let items = rows.query_map([id], item)?.collect::<rusqlite::Result<_>>()?;
-    let mut cursors = BTreeMap::new();
+    let mut cursors = Table::new();
     let mut rows = db.prepare("SELECT name, room, seq, mark FROM cursors WHERE owner = ?1")?;
     for row in rows.query_map([id], |row| {
         let room: String = row.get(1)?;

@@ -25,7 +25,7 @@ impl Address {
     /// # Errors
     /// [`BadRoom`] when either breaks P-F4.
     pub fn new(namespace: &str, room: &str) -> Result<Self, BadRoom> {
-        format!("{namespace}/{room}").parse()
+        [namespace, "/", room].concat().parse()
     }
 
     /// Borrows the whole address.

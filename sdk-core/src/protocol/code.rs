@@ -18,6 +18,9 @@ macro_rules! codes {
             /// Every code: word, whether the same call may succeed later, meaning.
             pub const TABLE: &[(&'static str, bool, &'static str)] =
                 &[$(($word, $retryable, $text)),+];
+
+            /// The same without the meanings, which no client needs.
+            const RETRYABLE: &[(&'static str, bool)] = &[$(($word, $retryable)),+];
         }
     };
 }
@@ -78,16 +81,13 @@ impl Code {
     /// Whether the same call may succeed later without a change by the application.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        Self::TABLE.iter().any(|(word, retryable, _)| *word == self.0 && *retryable)
+        Self::RETRYABLE.iter().any(|(word, retryable)| *word == self.0 && *retryable)
     }
 }
 
 impl From<String> for Code {
     fn from(word: String) -> Self {
-        match Self::TABLE.iter().find(|(known, ..)| *known == word) {
-            Some((known, ..)) => Self(Cow::Borrowed(known)),
-            None => Self(Cow::Owned(word)),
-        }
+        Self(Cow::Owned(word))
     }
 }
 

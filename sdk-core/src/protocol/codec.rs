@@ -10,6 +10,14 @@ use std::borrow::Cow;
 #[error("not an object of this protocol: {0}")]
 pub struct BadFrame(pub String);
 
+impl BadFrame {
+    /// Words for a developer, as [`std::fmt::Display`] gives them.
+    #[must_use]
+    pub fn words(&self) -> String {
+        ["not an object of this protocol: ", &self.0].concat()
+    }
+}
+
 #[derive(Deserialize)]
 pub(super) struct HeadOf<'a> {
     #[serde(borrow, rename = "type")]
@@ -18,6 +26,7 @@ pub(super) struct HeadOf<'a> {
     pub(super) id: Option<&'a RawValue>,
 }
 
+/// The body of an object of unknown type.
 #[derive(Serialize)]
 pub(super) struct OnlyId<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

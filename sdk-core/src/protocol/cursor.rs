@@ -1,5 +1,6 @@
 //! Positions in a room's log: sequence number and chained mark (P-R3).
 
+use super::json::unhex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
@@ -28,9 +29,8 @@ impl FromStr for Mark {
     type Err = BadMark;
 
     fn from_str(text: &str) -> Result<Self, BadMark> {
-        let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        if digits {
-            u64::from_str_radix(text, 16).map(Self).map_err(|_| BadMark)
+        if text.len() == 16 {
+            unhex(text).map(|mark| Self(mark as u64)).ok_or(BadMark)
         } else {
             Err(BadMark)
         }

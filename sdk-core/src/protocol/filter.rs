@@ -1,6 +1,7 @@
 //! Filters of a membership: one form, one function for live and replay (P-R10).
 
-use crate::model::monitoring::kind_has;
+use super::{json::unquoted, wire};
+use crate::{model::monitoring::kind_has, table::sort_short};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -40,12 +41,18 @@ pub struct Clause {
 pub struct BadFilter;
 
 /// The two fields of `data` that filters look at.
-#[derive(Default, Deserialize)]
+#[derive(Default)]
 struct Fields<'a> {
-    #[serde(default, borrow, rename = "type")]
     kind: Option<Cow<'a, str>>,
-    #[serde(default, borrow)]
     severity: Option<Cow<'a, str>>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(data: &'a str) -> Self {
+        let Ok(fields) = wire::Fields::read(data) else { return Self::default() };
+        let word = |name| fields.text(name).and_then(unquoted);
+        Self { kind: word("type"), severity: word("severity") }
+    }
 }
 
 impl Filter {
@@ -61,18 +68,20 @@ impl Filter {
             for words in
                 [&mut clause.events, &mut clause.types, &mut clause.severities, &mut clause.kinds]
             {
-                words.sort_unstable();
-                words.dedup();
-                if words.len() > MAX_WORDS || words.iter().any(|word| word.len() > MAX_WORD) {
+                if words.iter().any(|word| word.len() > MAX_WORD) {
                     return Err(BadFilter);
                 }
+                // A list that is too long is not sorted; a repeat counts as well.
+                if words.len() > MAX_WORDS {
+                    return Err(BadFilter);
+                }
+                sort_short(words);
             }
         }
         if self.0.contains(&Clause::default()) {
             self.0.clear();
         }
-        self.0.sort_unstable();
-        self.0.dedup();
+        sort_short(&mut self.0);
         Ok(self)
     }
 
@@ -90,11 +99,7 @@ impl Filter {
         }
         let looks_inside =
             self.0.iter().any(|clause| !clause.types.is_empty() || !clause.severities.is_empty());
-        let fields: Fields<'_> = if looks_inside {
-            serde_json::from_str(data).unwrap_or_default()
-        } else {
-            Fields::default()
-        };
+        let fields = if looks_inside { Fields::read(data) } else { Fields::default() };
         self.0.iter().any(|clause| clause.passes(event, &fields))
     }
 

@@ -11,11 +11,12 @@ use crate::model::{
     ids::{ConnectionId, ItemId, ProducerId, TenantId, UserId},
     presence::Status,
 };
+use crate::table::Table;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 macro_rules! frames {
-    ($(#[$enum_meta:meta])* $enum:ident { $($(#[$meta:meta])* $tag:literal => $name:ident($body:ty),)+ }) => {
+    ($(#[$enum_meta:meta])* $enum:ident by $way:ident { $($(#[$meta:meta])* $tag:literal => $name:ident($body:ty),)+ }) => {
         $(#[$enum_meta])*
         #[derive(Clone, Debug, PartialEq)]
         pub enum $enum {
@@ -38,7 +39,44 @@ macro_rules! frames {
                     Self::Unknown { kind, .. } => kind,
                 }
             }
+        }
 
+        frames!(@ $way $enum { $($tag => $name,)+ });
+
+        $(impl From<$body> for $enum {
+            fn from(body: $body) -> Self {
+                Self::$name(body)
+            }
+        })+
+    };
+    // What the client writes and the server reads.
+    (@ client $enum:ident { $($tag:literal => $name:ident,)+ }) => {
+        impl $enum {
+            /// Writes the object: `type` first, no raw line feed.
+            #[must_use]
+            pub fn encode(&self) -> String {
+                match self {
+                    $(Self::$name(body) => super::scribe::encode($tag, body),)+
+                    Self::Unknown { kind, id } => super::scribe::encode(kind, id),
+                }
+            }
+
+            /// Reads one object.
+            ///
+            /// # Errors
+            /// The envelope is broken: close with `BAD_FRAME` (P-F2).
+            pub fn decode(text: &str) -> Result<Self, super::codec::BadFrame> {
+                let head = super::codec::head(text)?;
+                Ok(match &*head.kind {
+                    $($tag => Self::$name(super::codec::body(text)?),)+
+                    kind => Self::Unknown { kind: kind.to_owned(), id: head.id.map(|id| Json::known(id.get())) },
+                })
+            }
+        }
+    };
+    // What the server writes and the client reads.
+    (@ server $enum:ident { $($tag:literal => $name:ident,)+ }) => {
+        impl $enum {
             /// Writes the object: `type` first, no raw line feed.
             #[must_use]
             pub fn encode(&self) -> String {
@@ -53,28 +91,20 @@ macro_rules! frames {
             /// # Errors
             /// The envelope is broken: close with `BAD_FRAME` (P-F2).
             pub fn decode(text: &str) -> Result<Self, super::codec::BadFrame> {
-                let head = super::codec::head(text)?;
-                Ok(match &*head.kind {
-                    $($tag => Self::$name(super::codec::body(text)?),)+
-                    kind => Self::Unknown {
-                        kind: kind.to_owned(),
-                        id: head.id.map(ToOwned::to_owned).map(Json::from_raw),
-                    },
+                let fields = super::wire::Fields::read(text)?;
+                let kind: String = fields.need("type")?;
+                Ok(match &*kind {
+                    $($tag => Self::$name(super::scribe::Read::read(&fields)?),)+
+                    _ => Self::Unknown { id: fields.maybe("id")?, kind },
                 })
             }
         }
-
-        $(impl From<$body> for $enum {
-            fn from(body: $body) -> Self {
-                Self::$name(body)
-            }
-        })+
     };
 }
 
 frames! {
     /// What a client sends.
-    ClientFrame {
+    ClientFrame by client {
         /// First frame: who, which producer, how far its lanes are (P-C1).
         "hello" => Hello(Hello),
         /// A new token (P-C6).
@@ -110,7 +140,7 @@ frames! {
 
 frames! {
     /// What a server sends.
-    ServerFrame {
+    ServerFrame by server {
         /// The answer to `hello` (P-C2).
         "welcome" => Welcome(Welcome),
         /// The answer to `auth` (P-C6).
@@ -188,7 +218,7 @@ fn is_false(flag: &bool) -> bool {
 }
 
 /// A number by lane.
-pub type Lanes = BTreeMap<u8, u64>;
+pub type Lanes = Table<u8, u64>;
 
 /// `hello` (P-C1).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

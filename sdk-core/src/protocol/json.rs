@@ -1,15 +1,16 @@
 //! One JSON text, checked and minified where it enters, then stored and spliced as it is (P-F1).
 
+use super::wire;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc};
 
 /// The deepest nesting of arrays and objects that is accepted (P-F1).
 pub const MAX_DEPTH: usize = 32;
 
 /// A shared JSON text without a raw line feed. Cheap to clone.
 #[derive(Clone)]
-pub struct Json(Arc<RawValue>);
+pub struct Json(Arc<str>);
 
 /// Why a text is no acceptable JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,15 +26,29 @@ pub enum JsonError {
     DuplicateKey(String),
 }
 
+impl JsonError {
+    /// Words for a developer, as [`fmt::Display`] gives them.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Syntax(text) => ["not JSON: ", text].concat(),
+            Self::Depth => wire::words("nested deeper than ", MAX_DEPTH as u64, ""),
+            Self::DuplicateKey(key) => ["an object has the key \"", key, "\" twice"].concat(),
+        }
+    }
+}
+
 impl Json {
     /// Checks a text (syntax, depth ≤ 32, no duplicate keys) and removes white space.
     ///
     /// # Errors
     /// [`JsonError`] says which rule of P-F1 the text breaks.
     pub fn parse(text: &str) -> Result<Self, JsonError> {
-        let raw: &RawValue =
-            serde_json::from_str(text).map_err(|error| JsonError::Syntax(error.to_string()))?;
-        Self::check(raw.get())
+        if wire::is_json(text) {
+            Self::check(text)
+        } else {
+            Err(JsonError::Syntax("no value of valid syntax".into()))
+        }
     }
 
     /// Applies the checks of [`Json::parse`] to a text that is known to be JSON syntax.
@@ -51,7 +66,7 @@ impl Json {
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, JsonError> {
         let text =
             serde_json::to_string(value).map_err(|error| JsonError::Syntax(error.to_string()))?;
-        Self::parse(&text)
+        Self::check(&text)
     }
 
     /// Serialises an envelope around texts that were checked where they entered: it may nest them
@@ -68,19 +83,39 @@ impl Json {
     /// The JSON text `null`.
     #[must_use]
     pub fn null() -> Self {
-        Self(RawValue::NULL.to_owned().into())
+        Self("null".into())
     }
 
     /// Takes a text that was already parsed as JSON.
     #[must_use]
     pub fn from_raw(raw: Box<RawValue>) -> Self {
-        Self(raw.into())
+        Self(Box::<str>::from(raw).into())
+    }
+
+    /// Takes a text that was found within JSON.
+    pub(crate) fn known(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Takes what a host's own serialiser wrote, which names no key twice: syntax and depth are
+    /// checked.
+    ///
+    /// # Errors
+    /// [`JsonError::Syntax`] or [`JsonError::Depth`].
+    pub fn written(text: &str) -> Result<Self, JsonError> {
+        if wire::is_nested_within(text, MAX_DEPTH as u8) {
+            Ok(Self(text.into()))
+        } else if wire::is_json(text) {
+            Err(JsonError::Depth)
+        } else {
+            Err(JsonError::Syntax("no value of valid syntax".into()))
+        }
     }
 
     /// Borrows the text.
     #[must_use]
     pub fn get(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 
     /// Reads the text as a value.
@@ -93,9 +128,7 @@ impl Json {
 
     fn check(text: &str) -> Result<Self, JsonError> {
         let minified = Scanner::default().minify(text)?;
-        let raw = RawValue::from_string(minified)
-            .map_err(|error| JsonError::Syntax(error.to_string()))?;
-        Ok(Self(raw.into()))
+        Ok(Self(minified.into()))
     }
 }
 
@@ -152,16 +185,15 @@ impl Scanner {
     }
 
     fn see_key(&mut self, quoted: &str) -> Result<(), JsonError> {
-        let key: String =
-            serde_json::from_str(quoted).map_err(|error| JsonError::Syntax(error.to_string()))?;
-        match self.open.last_mut() {
-            Some(Some(keys)) if keys.contains(&key) => Err(JsonError::DuplicateKey(key)),
-            Some(Some(keys)) => {
-                keys.insert(key);
-                Ok(())
-            }
-            _ => Ok(()),
+        let Some(key) = unquoted(quoted) else {
+            return Err(JsonError::Syntax("half a character".into()));
+        };
+        let Some(Some(keys)) = self.open.last_mut() else { return Ok(()) };
+        if keys.contains(&*key) {
+            return Err(JsonError::DuplicateKey(key.into_owned()));
         }
+        keys.insert(key.into_owned());
+        Ok(())
     }
 }
 
@@ -178,15 +210,105 @@ fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
     bytes.len()
 }
 
+/// What a quoted text of valid syntax says; none for half a character (a lone surrogate).
+pub(crate) fn unquoted(quoted: &str) -> Option<Cow<'_, str>> {
+    let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
+    if !inner.contains('\\') {
+        return Some(Cow::Borrowed(inner));
+    }
+    let mut out = String::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some((before, behind)) = rest.split_once('\\') {
+        out.push_str(before);
+        let mut used = 1;
+        out.push(match behind.as_bytes().first()? {
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let mut code = unit(behind.get(1..5)?)?;
+                used = 5;
+                if (0xd800..0xdc00).contains(&code) {
+                    let low = unit(behind.get(5..)?.strip_prefix("\\u")?.get(..4)?)?;
+                    if !(0xdc00..0xe000).contains(&low) {
+                        return None;
+                    }
+                    code = 0x1_0000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+                    used = 11;
+                }
+                char::from_u32(code)?
+            }
+            other => char::from(*other),
+        });
+        rest = behind.get(used..)?;
+    }
+    out.push_str(rest);
+    Some(Cow::Owned(out))
+}
+
+/// Reads hex digits of either case.
+pub(crate) fn unhex(text: &str) -> Option<u128> {
+    text.bytes().try_fold(0, |sum: u128, digit| {
+        let digit = char::from(digit).to_digit(16)?;
+        Some(sum << 4 | u128::from(digit))
+    })
+}
+
+fn unit(text: &str) -> Option<u32> {
+    unhex(text).map(|code| code as u32)
+}
+
+/// Writes the last `digits` hex digits of a number.
+pub(crate) fn hex(out: &mut String, number: u128, digits: u32) {
+    for digit in (0..digits).rev() {
+        let digit = (number >> (4 * digit)) as u8 & 15;
+        out.push(char::from(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }));
+    }
+}
+
+/// Writes a text as JSON, as serde_json writes it.
+pub(crate) fn push_quoted(out: &mut String, text: &str) {
+    out.push('"');
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|b| b < 0x20 || b == b'"' || b == b'\\') {
+        out.push_str(&rest[..at]);
+        let byte = rest.as_bytes()[at];
+        out.push('\\');
+        match byte {
+            8 => out.push('b'),
+            12 => out.push('f'),
+            b'\n' => out.push('n'),
+            b'\r' => out.push('r'),
+            b'\t' => out.push('t'),
+            b'"' | b'\\' => out.push(char::from(byte)),
+            _ => {
+                out.push('u');
+                hex(out, byte.into(), 4);
+            }
+        }
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+/// The name by which serde_json knows a value that is JSON text already; a test holds it to that.
+const RAW: &str = "$serde_json::private::RawValue";
+
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        use serde::ser::SerializeStruct as _;
+        let mut raw = serializer.serialize_struct(RAW, 1)?;
+        raw.serialize_field(RAW, self.get())?;
+        raw.end()
     }
 }
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(raw.into()))
+        Box::<RawValue>::deserialize(deserializer).map(Self::from_raw)
     }
 }
 
@@ -207,6 +329,16 @@ impl Eq for Json {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_written_as_the_text_it_is() {
+        let json = Json::parse(r#"{"a":[1,"x"]}"#).unwrap();
+        assert_eq!(
+            serde_json::to_string(&[&json, &json]).unwrap(),
+            r#"[{"a":[1,"x"]},{"a":[1,"x"]}]"#
+        );
+        assert_eq!(serde_json::to_value(&json).unwrap(), serde_json::json!({"a": [1, "x"]}));
+    }
 
     #[test]
     fn white_space_goes_and_strings_stay() {

@@ -12,6 +12,8 @@ pub mod frames;
 pub mod json;
 pub mod limits;
 pub mod media;
+mod scribe;
+pub mod wire;
 
 pub use address::Address;
 pub use code::Code;

@@ -1,12 +1,13 @@
 //! The items: by id, by expiry, counted in bytes.
 
+use super::Listed;
+use crate::table::{Set, Table};
 use crate::{
     machine::io::{CallId, NewItem, Outcome, StoredItem},
     model::ids::ItemId,
     protocol::{Code, frames::Send},
     time::UnixMillis,
 };
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Link deaths after which an item travels alone, and after which it is skipped (P-S9).
 pub(super) const SUSPECT_DEATHS: u8 = 5;
@@ -68,6 +69,17 @@ impl Entry {
         Self { record, bytes, put, stage, cancels: Vec::new() }
     }
 
+    pub(super) fn listed(&self) -> Listed<'_> {
+        let stage = match self.stage {
+            Stage::Waiting => "waiting",
+            Stage::Numbering(_) | Stage::Numbered { sent: false, .. } => "numbered",
+            Stage::Numbered { sent: true, .. } => "sent",
+            Stage::Ending(_) => "ending",
+        };
+        let StoredItem { item, expires, order, .. } = &self.record;
+        Listed { item, expires: *expires, order: *order, stage }
+    }
+
     pub(super) fn lane(&self) -> usize {
         usize::from(self.record.item.lane)
     }
@@ -120,9 +132,9 @@ pub(super) fn outcome_of(code: Code, message: String) -> Outcome {
 /// All items that are not settled.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Items {
-    entries: BTreeMap<ItemId, Entry>,
+    entries: Table<ItemId, Box<Entry>>,
     /// Items whose end by time is still to be acted on.
-    expiry: BTreeSet<(UnixMillis, ItemId)>,
+    expiry: Set<(u64, ItemId)>,
     bytes: usize,
 }
 
@@ -135,41 +147,45 @@ impl Items {
         self.bytes
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values().map(|entry| &**entry)
+    }
+
     pub(super) fn contains(&self, id: ItemId) -> bool {
         self.entries.contains_key(&id)
     }
 
     pub(super) fn entry(&self, id: ItemId) -> Option<&Entry> {
-        self.entries.get(&id)
+        self.entries.get(&id).map(|entry| &**entry)
     }
 
     pub(super) fn entry_mut(&mut self, id: ItemId) -> Option<&mut Entry> {
-        self.entries.get_mut(&id)
+        self.entries.get_mut(&id).map(|entry| &mut **entry)
     }
 
     pub(super) fn insert(&mut self, entry: Entry) {
         let id = entry.record.item.id;
         self.bytes += entry.bytes;
-        self.expiry.insert((entry.record.expires, id));
-        self.entries.insert(id, entry);
+        self.expiry.insert((entry.record.expires.0, id));
+        self.entries.insert(id, Box::new(entry));
     }
 
     pub(super) fn remove(&mut self, id: ItemId) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
         self.bytes -= entry.bytes;
-        self.expiry.remove(&(entry.record.expires, id));
-        Some(entry)
+        self.expiry.remove(&(entry.record.expires.0, id));
+        Some(*entry)
     }
 
     /// When the next item expires.
     pub(super) fn next_expiry(&self) -> Option<UnixMillis> {
-        self.expiry.first().map(|(at, _)| *at)
+        self.expiry.first().map(|(at, _)| UnixMillis(*at))
     }
 
     /// Takes the next item that expired from the index; the item itself stays.
     pub(super) fn take_expired(&mut self, now: UnixMillis) -> Option<ItemId> {
         let (at, id) = *self.expiry.first()?;
-        if at > now {
+        if at > now.0 {
             return None;
         }
         self.expiry.remove(&(at, id));
@@ -180,6 +196,6 @@ impl Items {
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry> {
         self.bytes = 0;
         self.expiry.clear();
-        std::mem::take(&mut self.entries).into_values()
+        std::mem::take(&mut self.entries).into_values().map(|entry| *entry)
     }
 }

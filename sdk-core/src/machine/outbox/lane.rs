@@ -1,16 +1,14 @@
 //! One lane: its numbers, its queue and how far this connection is with it.
 
 use super::item::Entry;
+use crate::table::{Set, Table};
 use crate::{
     model::ids::ItemId,
     planted::{Bug, planted},
     protocol::limits::{WINDOW, WINDOW_BYTES},
     time::Instant,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 /// The first wait after a `hold` that names none, and the longest (P-S4).
 const HOLD_FIRST: Duration = Duration::from_secs(1);
@@ -43,13 +41,13 @@ pub(super) struct Lane {
     /// The highest number ever given.
     pub(super) given: u64,
     /// Items with a number and no answer.
-    pub(super) numbered: BTreeMap<u64, ItemId>,
+    pub(super) numbered: Table<u64, ItemId>,
     pub(super) numbered_bytes: usize,
     /// Items without a number, in order of submit.
-    pub(super) waiting: BTreeSet<(u64, ItemId)>,
+    pub(super) waiting: Set<(u64, ItemId)>,
     pub(super) flow: Flow,
     /// Frames of this connection without an answer.
-    pub(super) flight: BTreeMap<u64, Flying>,
+    pub(super) flight: Table<u64, Flying>,
     pub(super) flight_bytes: usize,
     /// Holds in a row.
     holds: u32,

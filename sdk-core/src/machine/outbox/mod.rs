@@ -32,6 +32,7 @@ use super::io::{
     ApiEvent, CallId, Config, Error, NewItem, Outcome, Owner, ReplyValue, Snapshot, StoreError,
     StoreOp,
 };
+use crate::table::Set;
 use crate::{
     model::ids::{ItemId, ProducerId},
     planted::{Bug, planted},
@@ -45,10 +46,7 @@ use crate::{
 use item::{Items, MAX_CANCELS, Put, Stage, wire_bytes};
 use lane::{Flow, Lane};
 use queue::ORDER_STEP;
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 use store::Hold as StoreHold;
 use writes::Writes;
 
@@ -72,6 +70,19 @@ pub enum OutboxOutput {
     /// The `hello` of this connection does not speak for this outbox any more (another producer or
     /// owner): close it and say `hello` again once [`Outbox::is_ready`].
     Reconnect,
+}
+
+/// An item that is not settled, as an application may show it.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a> {
+    /// What is to be sent.
+    pub item: &'a NewItem,
+    /// When its time to live ends; 0 while that is not known.
+    pub expires: UnixMillis,
+    /// Its place in the order of submits.
+    pub order: u64,
+    /// `waiting`, `numbered` (not sent yet), `sent` (it may have been), `ending`.
+    pub stage: &'static str,
 }
 
 /// The items of one owner, their numbers and what became of them.
@@ -99,7 +110,7 @@ pub struct Outbox {
     items: Items,
     /// Submits that wait for the store to be loaded.
     early: VecDeque<(CallId, NewItem)>,
-    early_ids: BTreeSet<ItemId>,
+    early_ids: Set<ItemId>,
     early_bytes: usize,
     writes: Writes,
     output: VecDeque<OutboxOutput>,
@@ -141,7 +152,7 @@ impl Outbox {
             lanes,
             items: Items::default(),
             early: VecDeque::new(),
-            early_ids: BTreeSet::new(),
+            early_ids: Set::new(),
             early_bytes: 0,
             writes: Writes::default(),
             output: VecDeque::new(),
@@ -186,6 +197,20 @@ impl Outbox {
             .iter()
             .filter_map(|lane| lane.flight.first_key_value().map(|(_, flying)| flying.at))
             .min()
+    }
+
+    /// What is not settled. In the order of submits where sorted by [`Listed::order`].
+    #[must_use]
+    pub fn list(&self) -> Vec<Listed<'_>> {
+        let mut listed: Vec<_> = self.items.iter().map(|entry| entry.listed()).collect();
+        let expires = UnixMillis(0);
+        listed.extend(self.early.iter().map(|(_, item)| Listed {
+            item,
+            expires,
+            order: u64::MAX,
+            stage: "waiting",
+        }));
+        listed
     }
 
     // What the application asks.

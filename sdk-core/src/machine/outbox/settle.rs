@@ -77,7 +77,8 @@ impl Outbox {
 
     /// The items of a lane up to a number that may have been sent.
     fn sent_upto(&self, index: usize, n: u64) -> Vec<(u64, ItemId)> {
-        let numbered = self.lanes[index].numbered.range(..=n).map(|(n, id)| (*n, *id));
+        let numbered = self.lanes[index].numbered.iter().map(|(n, id)| (*n, *id));
+        let numbered = numbered.take_while(|(at, _)| *at <= n);
         numbered
             .filter(|(_, id)| {
                 let entry = self.items.entry(*id);
@@ -135,7 +136,7 @@ impl Outbox {
 
     /// Takes the numbers from `n` on away; the items wait again, in their order.
     fn unnumber_from(&mut self, index: usize, n: u64) {
-        let numbered = self.lanes[index].numbered.range(n..);
+        let numbered = self.lanes[index].numbered.from_key(&n);
         for (n, id) in numbered.map(|(n, id)| (*n, *id)).collect::<Vec<_>>() {
             self.unnumber(index, n, id);
             self.writes.unnumbered.insert(id);

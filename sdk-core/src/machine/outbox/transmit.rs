@@ -69,7 +69,7 @@ impl Outbox {
         if lane.stopped {
             return None;
         }
-        let (n, id) = lane.numbered.range(next..).next()?;
+        let (n, id) = lane.numbered.from_key(&next).next()?;
         let entry = self.items.entry(*id)?;
         let committed = matches!(entry.stage, Stage::Numbered { .. });
         committed.then_some((*n, *id, base_due.then(|| lane.done())))

@@ -8,16 +8,14 @@ use super::{
     item::{Entry, Put, Stage, outcome_of},
     lane::Lane,
 };
+use crate::table::Set;
 use crate::{
     machine::io::{Error, Outcome, Owner, ReplyValue, StoreError, StoreOp, StoredLane},
     model::ids::ItemId,
     protocol::{Code, limits::LANES},
     time::{Instant, Now},
 };
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 /// Writes of one kind in one batch.
 const BATCH: usize = 1024;
@@ -30,11 +28,11 @@ const RETRY_MOST: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Writes {
     pub(super) puts: VecDeque<ItemId>,
-    pub(super) removes: BTreeSet<ItemId>,
+    pub(super) removes: Set<ItemId>,
     /// Items whose skip or deaths changed.
-    pub(super) marks: BTreeSet<ItemId>,
+    pub(super) marks: Set<ItemId>,
     /// Items whose number is gone.
-    pub(super) unnumbered: BTreeSet<ItemId>,
+    pub(super) unnumbered: Set<ItemId>,
     pub(super) producer: bool,
     /// A write that needs the lock is wanted, whatever it says.
     pub(super) verify: bool,
@@ -83,7 +81,7 @@ impl Writes {
     }
 }
 
-fn take_some(set: &mut BTreeSet<ItemId>) -> Vec<ItemId> {
+fn take_some(set: &mut Set<ItemId>) -> Vec<ItemId> {
     if set.len() <= BATCH {
         return std::mem::take(set).into_iter().collect();
     }

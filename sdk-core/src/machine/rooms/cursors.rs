@@ -1,15 +1,13 @@
 //! Stored positions: only of durable names, only of what is done (P-R11).
 
 use super::{Rooms, RoomsOutput, Ticket};
+use crate::table::{Set, Table};
 use crate::{
     machine::io::{StoreOp, SubId},
     protocol::{Address, Cursor},
     time::Instant,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 /// The shortest time between two writes.
 const EVERY: Duration = Duration::from_millis(250);
@@ -22,11 +20,11 @@ type Name = (String, Address);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cursors {
     /// None until loaded.
-    stored: Option<BTreeMap<Name, Cursor>>,
-    dirty: BTreeSet<SubId>,
+    stored: Option<Table<Name, Cursor>>,
+    dirty: Set<SubId>,
     /// Of subscriptions that ended, and of writes that failed.
-    orphans: BTreeMap<Name, Cursor>,
-    flight: Option<(Ticket, BTreeMap<Name, Cursor>)>,
+    orphans: Table<Name, Cursor>,
+    flight: Option<(Ticket, Table<Name, Cursor>)>,
     next_ticket: u64,
     /// The next write may not come before.
     not_before: Instant,
@@ -37,7 +35,7 @@ impl Cursors {
         self.stored.is_some()
     }
 
-    pub(super) fn load(&mut self, cursors: BTreeMap<Name, Cursor>) {
+    pub(super) fn load(&mut self, cursors: Table<Name, Cursor>) {
         if self.stored.is_none() {
             self.stored = Some(cursors);
         }
@@ -70,7 +68,7 @@ impl Cursors {
         } else {
             self.not_before = now + RETRY;
             for (name, cursor) in writes {
-                self.orphans.entry(name).or_insert(cursor);
+                self.orphans.or_insert_with(name, || cursor);
             }
         }
     }

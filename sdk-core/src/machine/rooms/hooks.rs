@@ -1,11 +1,9 @@
 //! Snapshot hooks: at most four at once, spread out, tried again (P-R6).
 
 use super::{ApiEvent, Rooms, sub::Place};
+use crate::table::{Set, Table};
 use crate::{machine::io::SubId, protocol::Cursor, time::Instant};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 /// Hooks that run at once.
 const AT_ONCE: usize = 4;
@@ -15,10 +13,10 @@ const SPREAD_MS: u64 = 5000;
 /// The hooks that are due or running.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hooks {
-    due: BTreeSet<(Instant, SubId)>,
+    due: Set<(Instant, SubId)>,
     /// Those that run; true: the room was lost again meanwhile, the answer does not count.
-    running: BTreeMap<SubId, bool>,
-    failures: BTreeMap<SubId, u32>,
+    running: Table<SubId, bool>,
+    failures: Table<SubId, u32>,
 }
 
 impl Hooks {
@@ -88,7 +86,7 @@ impl Rooms {
                 self.sync(&key);
             }
             Err(_) => {
-                let failures = self.hooks.failures.entry(sub).or_default();
+                let failures = self.hooks.failures.or_insert_with(sub, Default::default);
                 *failures += 1;
                 let k = *failures;
                 let at = self.now + self.delay(k);

@@ -33,6 +33,7 @@ use super::{
     io::{ApiEvent, CallId, Config, Error, ReplyValue, StoreError, StoreOp, SubId, Subscribe},
     outbox::Ticket,
 };
+use crate::table::{Set, Table};
 use crate::{
     protocol::{
         Address, ClientFrame, Code, Cursor,
@@ -43,10 +44,7 @@ use crate::{
 use cursors::Cursors;
 use hooks::Hooks;
 use room::{Room, Wire};
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 use sub::Sub;
 
 /// What the rooms want done.
@@ -68,10 +66,10 @@ pub struct Rooms {
     rng: fastrand::Rng,
     /// Between [`Rooms::joins_for_hello`] and [`Rooms::handle_link_down`].
     linked: bool,
-    rooms: BTreeMap<String, Room>,
-    subs: BTreeMap<SubId, Address>,
+    rooms: Table<String, Room>,
+    subs: Table<SubId, Address>,
     /// Rooms that wait for a time, with that time.
-    waiting: BTreeSet<(Instant, String)>,
+    waiting: Set<(Instant, String)>,
     hooks: Hooks,
     cursors: Cursors,
     next_id: u64,
@@ -86,9 +84,9 @@ impl Rooms {
         Self {
             rng: fastrand::Rng::with_seed(config.seed ^ 0x0072_6f6f_6d73),
             linked: false,
-            rooms: BTreeMap::new(),
-            subs: BTreeMap::new(),
-            waiting: BTreeSet::new(),
+            rooms: Table::new(),
+            subs: Table::new(),
+            waiting: Set::new(),
             hooks: Hooks::default(),
             cursors: Cursors::default(),
             next_id: 0,
@@ -148,7 +146,7 @@ impl Rooms {
         let entry = Sub::new(call, subscribe, filter);
         let key = room.as_str().to_owned();
         self.subs.insert(sub, room.clone());
-        let membership = self.rooms.entry(key.clone()).or_insert_with(|| Room::new(room));
+        let membership = self.rooms.or_insert_with(key.clone(), || Room::new(room));
         membership.subs.insert(sub, entry);
         self.resolve(&key, sub);
         self.sync(&key);
@@ -191,7 +189,7 @@ impl Rooms {
     // The store.
 
     /// Takes the stored cursors. Until then subscriptions with a durable name wait.
-    pub fn handle_loaded(&mut self, cursors: BTreeMap<(String, Address), Cursor>, now: Now) {
+    pub fn handle_loaded(&mut self, cursors: Table<(String, Address), Cursor>, now: Now) {
         self.now = now.mono;
         self.cursors.load(cursors);
         let waiting: Vec<_> = self.subs.iter().map(|(id, room)| (*id, room.clone())).collect();

@@ -1,6 +1,7 @@
 //! One room: its membership on the wire and the subscriptions that share it.
 
 use super::sub::{Place, Sub};
+use crate::table::Table;
 use crate::{
     machine::io::{CallId, SubId},
     protocol::{
@@ -9,7 +10,7 @@ use crate::{
     },
     time::Instant,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// How the membership stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub(super) struct Room {
     /// In a `latest` room: the highest number that came.
     pub(super) high: u64,
     pub(super) owed: VecDeque<Owed>,
-    pub(super) subs: BTreeMap<SubId, Sub>,
+    pub(super) subs: Table<SubId, Sub>,
     /// Calls that wait for the end of the membership.
     pub(super) leaving: Vec<CallId>,
     /// Refusals in a row.
@@ -81,7 +82,7 @@ impl Room {
             head: nowhere,
             high: 0,
             owed: VecDeque::new(),
-            subs: BTreeMap::new(),
+            subs: Table::new(),
             leaving: Vec::new(),
             refusals: 0,
             holes: 0,

@@ -1,11 +1,12 @@
 //! One subscription: what it wants, what it was handed, what the application is done with.
 
+use crate::table::Table;
 use crate::{
     machine::io::{CallId, Subscribe},
     planted::{Bug, planted},
     protocol::{Cursor, Filter, Json, frames::Start},
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// Events handed over and not done past which a server that ignores credit is held off.
 pub(super) const MAX_HANDED: usize = 8192;
@@ -43,7 +44,7 @@ pub(super) struct Sub {
     /// `Left` was told since it was last in.
     pub(super) left_told: bool,
     /// In a `latest` room: each key's number (P-R9).
-    pub(super) keys: BTreeMap<String, u64>,
+    pub(super) keys: Table<String, u64>,
     /// Keys that have no value any more, until they cannot come again.
     gone: Vec<(String, u64)>,
     /// In a `latest` room: every key is on its way; the position says nothing before `live`.
@@ -72,7 +73,7 @@ impl Sub {
             place: Place::Unresolved,
             live_told: false,
             left_told: false,
-            keys: BTreeMap::new(),
+            keys: Table::new(),
             gone: Vec::new(),
             syncing: false,
             handed: VecDeque::new(),

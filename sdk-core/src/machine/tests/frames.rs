@@ -207,7 +207,7 @@ fn p_c1_joins_follow_hello_in_the_same_flight_and_p_s1a_another_owner_has_no_roo
 fn p_s1a_a_stored_position_of_another_owner_is_not_resumed_from() {
     let room: crate::protocol::Address = "chat/r".parse().unwrap();
     let position = |seq| {
-        std::collections::BTreeMap::from([(
+        crate::table::Table::from([(
             ("reader".to_owned(), room.clone()),
             Cursor { seq, mark: Mark(seq) },
         )])

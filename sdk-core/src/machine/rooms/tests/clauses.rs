@@ -311,7 +311,7 @@ fn p_r11_only_what_is_done_is_stored_and_at_most_every_250_ms() {
     }
     world.flow();
     world.pass(1000 * MS);
-    assert_eq!(world.stored[&name].seq, 0);
+    assert_eq!(world.stored.get(&name).unwrap().seq, 0);
     let before = world.commits;
     for _ in 0..3 {
         world.done(sub, 1);
@@ -319,7 +319,7 @@ fn p_r11_only_what_is_done_is_stored_and_at_most_every_250_ms() {
     assert_eq!(world.commits, before + 1, "the first goes at once");
     world.pass(250 * MS);
     assert_eq!(world.commits, before + 2);
-    assert_eq!(world.stored[&name].seq, 3);
+    assert_eq!(world.stored.get(&name).unwrap().seq, 3);
     world.restart();
     world.connect();
     let sub = world.subscribe(durable("d"));
@@ -340,7 +340,7 @@ fn p_r11_suspending_stores_now_and_a_failed_write_is_repeated() {
     world.rooms.handle_suspending(world.now);
     world.pump();
     let name = ("d".to_owned(), address());
-    assert_eq!(world.stored[&name].seq, 2);
+    assert_eq!(world.stored.get(&name).unwrap().seq, 2);
     world.append("e");
     world.flow();
     world.store_fails = true;
@@ -348,7 +348,7 @@ fn p_r11_suspending_stores_now_and_a_failed_write_is_repeated() {
     world.pass(500 * MS);
     world.store_fails = false;
     world.pass(1500 * MS);
-    assert_eq!(world.stored[&name].seq, 3);
+    assert_eq!(world.stored.get(&name).unwrap().seq, 3);
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn p_r11_a_durable_subscription_waits_for_the_stored_cursors() {
     let sub = world.subscribe(durable("d"));
     world.flow();
     assert_eq!(world.joins(), 0);
-    let stored = BTreeMap::from([(("d".to_owned(), address()), cursor)]);
+    let stored = Table::from([(("d".to_owned(), address()), cursor)]);
     world.rooms.handle_loaded(stored, world.now);
     world.pump();
     world.flow();
@@ -545,7 +545,7 @@ fn p_s8_after_a_reconnect_a_handler_goes_on_from_its_groups_position() {
     let mut rooms = Rooms::new(&rig::config(1));
     let now = Now::default();
     let room = "video/commands";
-    rooms.handle_loaded(BTreeMap::new(), now);
+    rooms.handle_loaded(Table::new(), now);
     rooms.handle_subscribe(CallId(1), SubId(1), room.parse().unwrap(), live(), now);
     for handed in [[Some(1), Some(2), Some(3)], [Some(2), Some(3), Some(4)]] {
         let joins = rooms.joins_for_hello(now);

@@ -5,6 +5,7 @@ use super::{
     rig::{World, address, only},
     *,
 };
+use std::collections::BTreeMap;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 

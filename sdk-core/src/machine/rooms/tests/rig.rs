@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::protocol::ClientFrame;
+use std::collections::BTreeMap;
 
 pub(super) const ROOM: &str = "a/b";
 
@@ -118,7 +119,7 @@ pub(super) struct World {
     pub(super) now: Now,
     /// Refuse joins with this answer.
     pub(super) refuse: Option<(Code, Option<u64>)>,
-    pub(super) stored: BTreeMap<(String, Address), Cursor>,
+    pub(super) stored: Table<(String, Address), Cursor>,
     pub(super) commits: usize,
     pub(super) store_fails: bool,
     pub(super) watches: BTreeMap<SubId, Watch>,
@@ -138,7 +139,7 @@ impl World {
             conn: None,
             now: Now::default(),
             refuse: None,
-            stored: BTreeMap::new(),
+            stored: Table::new(),
             commits: 0,
             store_fails: false,
             watches: BTreeMap::new(),
@@ -149,7 +150,7 @@ impl World {
             page_every: 1024,
             next: 0,
         };
-        world.rooms.handle_loaded(BTreeMap::new(), world.now);
+        world.rooms.handle_loaded(Table::new(), world.now);
         world
     }
 

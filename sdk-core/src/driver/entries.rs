@@ -1,0 +1,436 @@
+//! A store as a list of text entries: for hosts whose medium is that, such as IndexedDB or a file
+//! a script appends to. The host keeps entries and transactions, this keeps the rules.
+//!
+//! ```text
+//! last            the shelf bound last        owner/3        {"server","tenant","user"} of shelf 3
+//! 3/p             producer                    3/l/4          "given done" of lane 4
+//! 3/i/ORDER       an item                     3/x/ID         taken: an id is given once
+//! 3/n/ORDER 3/s/ORDER 3/d/ORDER   its number, the code it is skipped with, its link deaths
+//! 3/c/ROOM⏎NAME   a position
+//! ```
+
+use crate::{
+    machine::{BatchId, NewItem, Owner, Snapshot, StoreError, StoreOp, StoredItem, StoredLane},
+    model::ids::ItemId,
+    protocol::{
+        Code,
+        json::{hex, unhex},
+        wire::{Fields, FromJson as _, Malformed, Writer, push_number},
+    },
+    table::Table,
+    time::UnixMillis,
+};
+use std::time::Duration;
+
+/// One transaction on the entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntryBatch {
+    /// The generation of the lock that must still stand; none: any.
+    pub lock: Option<u64>,
+    /// Fails the batch where one of these keys exists.
+    pub add: Vec<(String, String)>,
+    /// Written over what is there.
+    pub put: Vec<(String, String)>,
+    /// Removed where they exist.
+    pub remove: Vec<String>,
+}
+
+/// Reads and writes the entries of one client.
+#[derive(Clone, Debug, Default)]
+pub struct Entries {
+    shelf: u64,
+    /// The shelf's number and owner are still to be written.
+    fresh: Option<Option<Owner>>,
+    shelves: Vec<(u64, Owner)>,
+    orders: Table<ItemId, u64>,
+    /// Items that batches under way add, and those they remove.
+    under_way: Vec<(BatchId, ItemId, bool)>,
+    lock: u64,
+}
+
+fn number(number: u64) -> String {
+    let mut out = String::new();
+    push_number(&mut out, number);
+    out
+}
+
+fn id_text(id: u128, digits: u32) -> String {
+    let mut out = String::new();
+    hex(&mut out, id, digits);
+    out
+}
+
+fn broken(what: &'static str) -> StoreError {
+    StoreError::Io(["the store holds an entry that cannot be read: ", what].concat())
+}
+
+impl From<Malformed> for StoreError {
+    fn from(malformed: Malformed) -> Self {
+        broken(malformed.0)
+    }
+}
+
+impl Entries {
+    /// Reads what an owner has in the entries, which come in order of keys; none: the owner bound
+    /// last. `lock` is the generation that this load took.
+    ///
+    /// # Errors
+    /// An entry that was not written by this.
+    pub fn load<'a>(
+        &mut self,
+        entries: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+        lock: u64,
+        owner: Option<Owner>,
+        durable: bool,
+    ) -> Result<Snapshot, StoreError> {
+        let (mut last, mut highest) = (0, 0);
+        let mut shelves = Vec::new();
+        for (key, value) in entries.clone() {
+            if key == "last" {
+                last = u64::from_json(value).ok_or(broken("last"))?;
+            } else if let Some(shelf) = key.strip_prefix("owner/") {
+                let shelf = u64::from_json(shelf).ok_or(broken("owner"))?;
+                highest = highest.max(shelf);
+                shelves.push((shelf, read_owner(value)?));
+            }
+        }
+        let shelf_of = |shelf| shelves.iter().find(|(known, _)| *known == shelf);
+        let (shelf, owner) = match owner {
+            None => (last, shelf_of(last).map(|(_, owner)| owner.clone())),
+            Some(owner) => match shelves.iter().find(|(_, known)| *known == owner) {
+                Some((shelf, _)) => (*shelf, Some(owner)),
+                None => (highest + 1, Some(owner)),
+            },
+        };
+        self.fresh = (shelf != last || shelf_of(shelf).is_none()).then(|| owner.clone());
+        (self.shelf, self.shelves, self.lock) = (shelf, shelves, lock);
+        let mut snapshot = Snapshot { owner, durable, lock, ..Snapshot::default() };
+        let prefix = number(shelf) + "/";
+        let own = entries.filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?, value)));
+        read_shelf(&mut snapshot, own)?;
+        self.orders = snapshot.items.iter().map(|item| (item.item.id, item.order)).collect();
+        Ok(snapshot)
+    }
+
+    /// What a batch of writes does to the entries.
+    pub fn commit(&mut self, id: BatchId, ops: Vec<StoreOp>) -> EntryBatch {
+        let mut batch = EntryBatch::default();
+        if let Some(owner) = self.fresh.clone() {
+            self.put_shelf(&mut batch, owner);
+        }
+        for op in ops {
+            self.write(id, &mut batch, op);
+        }
+        batch
+    }
+
+    /// A batch ended. Call it for every batch.
+    pub fn handle_committed(&mut self, batch: BatchId, written: bool) {
+        if written {
+            self.fresh = None;
+        }
+        let orders = &mut self.orders;
+        self.under_way.retain(|(of, id, added)| {
+            // Of what was not added, and of what is gone, no order is known.
+            if *of == batch && *added != written {
+                orders.remove(id);
+            }
+            *of != batch
+        });
+    }
+
+    fn put_shelf(&mut self, batch: &mut EntryBatch, owner: Option<Owner>) {
+        let shelf = number(self.shelf);
+        if let Some(owner) = owner {
+            batch.put.push((["owner/", &shelf].concat(), write_owner(&owner)));
+            if !self.shelves.iter().any(|(known, _)| *known == self.shelf) {
+                self.shelves.push((self.shelf, owner));
+            }
+        }
+        batch.put.push(("last".into(), shelf));
+    }
+
+    fn key(&self, kind: &str, name: &str) -> String {
+        [&number(self.shelf), "/", kind, name].concat()
+    }
+
+    fn of_id(&self, id: ItemId) -> String {
+        self.key("x/", &id_text(id.0, 32))
+    }
+
+    fn of_order(&self, kind: &str, order: u64) -> String {
+        self.key(kind, &id_text(order.into(), 16))
+    }
+
+    /// Notes something of an item; of one that is gone, nothing.
+    fn note(&self, batch: &mut EntryBatch, kind: &str, id: ItemId, value: String) {
+        if let Some(order) = self.orders.get(&id) {
+            batch.put.push((self.of_order(kind, *order), value));
+        }
+    }
+
+    fn write(&mut self, of: BatchId, batch: &mut EntryBatch, op: StoreOp) {
+        match op {
+            StoreOp::Bind(owner) => {
+                batch.lock = Some(self.lock);
+                let bound = self.shelves.iter().find(|(_, known)| *known == owner);
+                let taken = self.shelves.iter().any(|(shelf, _)| *shelf == self.shelf);
+                match bound {
+                    Some((shelf, _)) => self.shelf = *shelf,
+                    None if !taken => {}
+                    None => {
+                        let highest = self.shelves.iter().map(|(shelf, _)| *shelf).max();
+                        self.shelf = highest.unwrap_or_default() + 1;
+                    }
+                }
+                self.fresh = Some(Some(owner.clone()));
+                self.put_shelf(batch, Some(owner));
+            }
+            StoreOp::Producer(producer) => {
+                batch.lock = Some(self.lock);
+                batch.put.push((self.key("p", ""), id_text(producer.0, 32)));
+            }
+            StoreOp::Put(item) => {
+                let (id, order) = (item.item.id, item.order);
+                batch.add.push((self.of_order("i/", order), write_item(&item)));
+                batch.add.push((self.of_id(id), String::new()));
+                if !self.orders.contains_key(&id) {
+                    self.orders.insert(id, order);
+                    self.under_way.push((of, id, true));
+                }
+            }
+            StoreOp::Number(id, n) => {
+                batch.lock = Some(self.lock);
+                match (n, self.orders.get(&id)) {
+                    (Some(n), _) => self.note(batch, "n/", id, number(n)),
+                    (None, Some(order)) => batch.remove.push(self.of_order("n/", *order)),
+                    (None, None) => {}
+                }
+            }
+            StoreOp::Skip(id, code) => self.note(batch, "s/", id, code.as_str().to_owned()),
+            StoreOp::Deaths(id, deaths) => self.note(batch, "d/", id, number(deaths.into())),
+            StoreOp::Remove(id) => {
+                if let Some(order) = self.orders.get(&id).copied() {
+                    self.under_way.push((of, id, false));
+                    for kind in ["i/", "n/", "s/", "d/"] {
+                        batch.remove.push(self.of_order(kind, order));
+                    }
+                    batch.remove.push(self.of_id(id));
+                }
+            }
+            StoreOp::Lane(lane, StoredLane { given, done }) => {
+                batch.lock = Some(self.lock);
+                let value = [&number(given), " ", &number(done)].concat();
+                batch.put.push((self.key("l/", &number(lane.into())), value));
+            }
+            StoreOp::Cursor(name, room, cursor) => {
+                let mut value = Writer::new();
+                value.element('{');
+                value.number("seq", cursor.seq);
+                value.hex("mark", cursor.mark.0.into(), 16);
+                value.close('}');
+                let key = self.key("c/", &[room.as_str(), "\n", &name].concat());
+                batch.put.push((key, value.finish()));
+            }
+        }
+    }
+}
+
+fn read_owner(value: &str) -> Result<Owner, Malformed> {
+    let fields = Fields::read(value)?;
+    Ok(Owner {
+        server: fields.need("server")?,
+        tenant: fields.need("tenant")?,
+        user: fields.need("user")?,
+    })
+}
+
+fn write_owner(owner: &Owner) -> String {
+    let mut out = Writer::new();
+    out.element('{');
+    out.text("server", &owner.server);
+    out.text("tenant", owner.tenant.as_str());
+    out.text("user", owner.user.as_str());
+    out.close('}');
+    out.finish()
+}
+
+fn write_item(stored: &StoredItem) -> String {
+    let item = &stored.item;
+    let mut out = Writer::new();
+    out.element('{');
+    out.id("id", item.id);
+    out.number("expires", stored.expires.0);
+    out.number("lane", item.lane.into());
+    out.text("room", item.room.as_str());
+    out.text("event", &item.event);
+    if let Some(key) = &item.key {
+        out.text("key", key);
+    }
+    if let Some(ttl) = item.ttl {
+        out.number("ttl", ttl.as_millis() as u64);
+    }
+    out.flag("persist", item.persist);
+    out.flag("command", item.command);
+    out.raw("data", item.data.get());
+    out.close('}');
+    out.finish()
+}
+
+fn read_item(order: u64, value: &str) -> Result<StoredItem, Malformed> {
+    let fields = Fields::read(value)?;
+    let item = NewItem {
+        id: fields.need("id")?,
+        lane: fields.need("lane")?,
+        room: fields.need("room")?,
+        event: fields.need("event")?,
+        data: crate::protocol::Json::known(fields.text("data").unwrap_or("null")),
+        key: fields.maybe("key")?,
+        persist: fields.or_default("persist")?,
+        ttl: fields.maybe("ttl")?.map(Duration::from_millis),
+        command: fields.or_default("command")?,
+    };
+    let expires = UnixMillis(fields.need("expires")?);
+    Ok(StoredItem { order, item, n: None, expires, deaths: 0, skip: None })
+}
+
+/// What is written of an item beside itself.
+struct Note<'a> {
+    order: u64,
+    kind: u8,
+    value: &'a str,
+}
+
+fn read_shelf<'a>(
+    snapshot: &mut Snapshot,
+    entries: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<(), StoreError> {
+    let mut notes = Vec::new();
+    for (key, value) in entries {
+        let (kind, name) = key.split_once('/').unwrap_or((key, ""));
+        match kind {
+            "p" => snapshot.producer = Some(value.parse().map_err(|_| broken("producer"))?),
+            "l" => {
+                let lane = value.split_once(' ').and_then(|(given, done)| {
+                    let (given, done) = (u64::from_json(given)?, u64::from_json(done)?);
+                    Some((u8::from_json(name)?, StoredLane { given, done }))
+                });
+                let (lane, numbers) = lane.ok_or(broken("lane"))?;
+                snapshot.lanes.insert(lane, numbers);
+            }
+            "i" => {
+                let order = unhex(name).ok_or(broken("item"))?;
+                snapshot.items.push(read_item(order as u64, value)?);
+            }
+            "n" | "s" | "d" => {
+                let order = unhex(name).ok_or(broken("note"))? as u64;
+                notes.push(Note { order, kind: kind.as_bytes()[0], value });
+            }
+            "c" => {
+                let cursor = name.split_once('\n').and_then(|(room, name)| {
+                    let cursor = crate::protocol::Cursor::from_json(value)?;
+                    Some(((name.to_owned(), room.parse().ok()?), cursor))
+                });
+                let (at, cursor) = cursor.ok_or(broken("cursor"))?;
+                snapshot.cursors.insert(at, cursor);
+            }
+            _ => {}
+        }
+    }
+    let items = &mut snapshot.items;
+    for note in notes {
+        // A note of an item that is gone says nothing.
+        let Ok(at) = items.binary_search_by_key(&note.order, |item| item.order) else { continue };
+        match note.kind {
+            b'n' => items[at].n = Some(u64::from_json(note.value).ok_or(broken("number"))?),
+            b's' => items[at].skip = Some(Code::from(note.value.to_owned())),
+            _ => items[at].deaths = u8::from_json(note.value).ok_or(broken("deaths"))?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::{
+        platform::{Batch, Storage},
+        suite::{Shelf, storage_suite},
+    };
+    use std::{
+        collections::BTreeMap,
+        sync::{Arc, Mutex},
+    };
+
+    /// The medium, as a host gives it.
+    #[derive(Default)]
+    struct Medium {
+        lock: u64,
+        entries: BTreeMap<String, String>,
+        fail: bool,
+    }
+
+    impl Medium {
+        fn commit(&mut self, batch: &EntryBatch) -> Result<(), StoreError> {
+            if std::mem::take(&mut self.fail) {
+                return Err(StoreError::Io("planted".into()));
+            }
+            if batch.lock.is_some_and(|lock| lock != self.lock) {
+                return Err(StoreError::NotOwner);
+            }
+            if batch.add.iter().any(|(key, _)| self.entries.contains_key(key)) {
+                return Err(StoreError::Io("the key exists".into()));
+            }
+            self.entries.extend(batch.add.iter().chain(&batch.put).cloned());
+            for key in &batch.remove {
+                self.entries.remove(key);
+            }
+            Ok(())
+        }
+    }
+
+    #[derive(Default)]
+    struct OverEntries {
+        medium: Arc<Mutex<Medium>>,
+        entries: Entries,
+    }
+
+    impl Storage for OverEntries {
+        async fn load(&mut self, owner: Option<Owner>) -> Result<Snapshot, StoreError> {
+            let mut medium = self.medium.lock().unwrap();
+            medium.lock += 1;
+            let entries = medium.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+            self.entries.load(entries, medium.lock, owner, true)
+        }
+
+        async fn commit(&mut self, batches: Vec<Batch>) -> Vec<(BatchId, Result<(), StoreError>)> {
+            let mut medium = self.medium.lock().unwrap();
+            batches
+                .into_iter()
+                .map(|(id, ops)| {
+                    let result = medium.commit(&self.entries.commit(id, ops));
+                    self.entries.handle_committed(id, result.is_ok());
+                    (id, result)
+                })
+                .collect()
+        }
+    }
+
+    #[derive(Default)]
+    struct Shared(Arc<Mutex<Medium>>);
+
+    impl Shelf for Shared {
+        type Storage = OverEntries;
+        const DURABLE: bool = true;
+
+        fn open(&self) -> OverEntries {
+            OverEntries { medium: Arc::clone(&self.0), entries: Entries::default() }
+        }
+
+        async fn fail_next(&self, _: &mut OverEntries) {
+            self.0.lock().unwrap().fail = true;
+        }
+    }
+
+    storage_suite!(Shared::default());
+}

@@ -1,0 +1,111 @@
+//! The WebAssembly of the npm package, and what it weighs.
+
+use crate::{
+    npm,
+    shell::{Failure, Shell},
+    suites,
+};
+use std::{
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+/// Where the package's sources find what is generated.
+const GENERATED: &str = "bindings/typescript/src/generated";
+const TOOLS: &str = "sdk-wasm/tools";
+const TARGET: &str = "wasm32-unknown-unknown";
+/// What the compiler uses by default; more would lock browsers out.
+const FEATURES: &[&str] = &[
+    "--enable-bulk-memory",
+    "--enable-multivalue",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-sign-ext",
+];
+
+/// Builds the WebAssembly, its JavaScript and its types into the npm package's sources: cargo, then
+/// wasm-bindgen, then wasm-opt from a locked npm package. What is newer than its sources stays.
+pub(crate) fn build(shell: &Shell) -> Result<(), Failure> {
+    target(shell)?;
+    let cargo = format!("build --locked --profile wasm -p wardline-wasm --target {TARGET}");
+    shell.cargo(&cargo)?;
+    suites::built(shell)?;
+    let built = shell.target().join(TARGET).join("wasm/wardline_wasm.wasm");
+    let bindgen = shell.program("wardline-bindgen");
+    let generated = shell.root().join(GENERATED);
+    let out = generated.join("wardline_wasm_bg.wasm");
+    if newer(&out, &built) && newer(&out, Path::new(&bindgen)) {
+        println!("xtask: the WebAssembly is up to date");
+        return Ok(());
+    }
+    let folder = shell.target().join("wasm-package");
+    let at = |name: &str| folder.join(name);
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    shell.exec(&[&bindgen, &text(&built), &text(&folder)], &[])?;
+    shell.run(&format!("npm ci --prefix {TOOLS} --no-audit --no-fund"))?;
+    let wasm_opt = text(&shell.root().join(TOOLS).join("node_modules/binaryen/bin/wasm-opt"));
+    let small = at("small.wasm");
+    let mut words = vec![wasm_opt.as_str()];
+    words.extend(FEATURES);
+    words.extend(["--strip-debug", "--strip-producers", "-Oz"]);
+    words.extend(["--gufa-optimizing", "-Oz"]);
+    let (input, output) = (text(&at("wardline_wasm_bg.wasm")), text(&small));
+    words.extend([input.as_str(), "-o", output.as_str()]);
+    shell.exec(&words, &[])?;
+    std::fs::create_dir_all(&generated)?;
+    for name in ["wardline_wasm.js", "wardline_wasm.d.ts"] {
+        std::fs::copy(at(name), generated.join(name))?;
+    }
+    // The types of the model come with those of the WebAssembly.
+    let types = "export type * from './wardline_wasm.js';\n";
+    std::fs::write(generated.join("types.d.ts"), types)?;
+    std::fs::copy(small, out)?;
+    Ok(())
+}
+
+/// The compiler's target: `rust-toolchain.toml` brings it where rustup reads that.
+fn target(shell: &Shell) -> Result<(), Failure> {
+    if shell.has("rustup") { shell.run(&format!("rustup target add {TARGET}")) } else { Ok(()) }
+}
+
+fn newer(path: &Path, than: &Path) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
+    matches!((time(path), time(than)), (Ok(path), Ok(than)) if path > than)
+}
+
+/// Weighs what a browser downloads: the package's web entry, minified, and the WebAssembly. The last
+/// line is one JSON object, in bytes.
+pub(crate) fn size(shell: &Shell) -> Result<(), Failure> {
+    npm::package(shell)?;
+    let dist = shell.root().join("bindings/typescript/dist");
+    let weigh = |name: &str| -> Result<(usize, usize), Failure> {
+        let bytes = std::fs::read(dist.join(name))?;
+        let script = "const z=require('node:zlib');const c=[];process.stdin.on('data',d=>c.push(d)).on('end',()=>{const b=Buffer.concat(c);\
+                      console.log(z.gzipSync(b,{level:9}).length,z.brotliCompressSync(b).length)})";
+        let mut node = Command::new("node")
+            .args(["-e", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        if let Some(mut input) = node.stdin.take() {
+            input.write_all(&bytes)?;
+        }
+        let said = String::from_utf8_lossy(&node.wait_with_output()?.stdout).into_owned();
+        let mut figures = said.split_whitespace().filter_map(|figure| figure.parse().ok());
+        figures.next().zip(figures.next()).ok_or_else(|| Failure(format!("{name}: {said}")))
+    };
+    let ((js_gzip, js_brotli), (wasm_gzip, wasm_brotli)) =
+        (weigh("web.js")?, weigh("wardline.wasm")?);
+    println!(
+        "{}",
+        serde_json::json!({
+            "js_gzip": js_gzip,
+            "wasm_gzip": wasm_gzip,
+            "total_gzip": js_gzip + wasm_gzip,
+            "total_brotli": js_brotli + wasm_brotli,
+        })
+    );
+    Ok(())
+}
