@@ -51,6 +51,8 @@ enum Task {
     Node,
     /// Build the npm package and run its tests beside a server.
     Npm,
+    /// Build the dashboard and try it in Chromium as a person would.
+    Dashboard,
     /// Kill a real server with -9 under load of real clients and count what was lost.
     Faults {
         /// How many kills.
@@ -95,6 +97,7 @@ fn run(shell: &Shell, task: Task) -> Result<(), Failure> {
         Task::Planted => suites::planted(shell),
         Task::Node => probes::node(shell),
         Task::Npm => npm::test(shell),
+        Task::Dashboard => npm::room(shell),
         Task::Faults { kills } => suites::faults(shell, kills),
         Task::Offline { messages } => suites::offline(shell, messages),
         Task::Bench { rest } => suites::bench(shell, &rest),

@@ -33,6 +33,20 @@ pub(crate) fn dashboard(shell: &Shell) -> Result<std::path::PathBuf, Failure> {
     Ok(shell.root().join(DASHBOARD).join("dist"))
 }
 
+/// Drives the built dashboard in Chromium beside the demo; Debian's Chromium is installed where there is none.
+pub(crate) fn room(shell: &Shell) -> Result<(), Failure> {
+    shell.cargo("build --locked -p wardline-server -p wardline-examples --bins")?;
+    dashboard(shell)?;
+    if !["chromium", "chromium-browser", "google-chrome"].iter().any(|name| shell.has(name)) {
+        shell.run("apt-get install -y --no-install-recommends chromium")?;
+    }
+    let demo = shell.program("wardline-demo");
+    shell.exec(
+        &["npm", "test", "--silent", "--prefix", DASHBOARD],
+        &[("WARDLINE_DEMO", demo.as_ref())],
+    )
+}
+
 fn install(shell: &Shell, folder: &str) -> Result<(), Failure> {
     shell.run(&format!("npm ci --prefix {folder} --no-audit --no-fund"))
 }
