@@ -15,9 +15,11 @@ pub(crate) fn package(shell: &Shell) -> Result<(), Failure> {
     shell.run(&format!("npm run build --silent --prefix {PACKAGE}"))
 }
 
-/// Builds the package and runs its tests beside the built server.
+/// Builds the package and runs its tests beside the server.
 pub(crate) fn test(shell: &Shell) -> Result<(), Failure> {
+    shell.cargo("build --locked -p wardline-server --bins")?;
     package(shell)?;
+    chromium(shell)?;
     let server = shell.target().join("debug/wardline-server");
     shell.exec(
         &["npm", "test", "--silent", "--prefix", PACKAGE],
@@ -33,13 +35,11 @@ pub(crate) fn dashboard(shell: &Shell) -> Result<std::path::PathBuf, Failure> {
     Ok(shell.root().join(DASHBOARD).join("dist"))
 }
 
-/// Drives the built dashboard in Chromium beside the demo; Debian's Chromium is installed where there is none.
+/// Drives the built dashboard in Chromium beside the demo.
 pub(crate) fn room(shell: &Shell) -> Result<(), Failure> {
     shell.cargo("build --locked -p wardline-server -p wardline-examples --bins")?;
     dashboard(shell)?;
-    if !["chromium", "chromium-browser", "google-chrome"].iter().any(|name| shell.has(name)) {
-        shell.run("apt-get install -y --no-install-recommends chromium")?;
-    }
+    chromium(shell)?;
     let demo = shell.program("wardline-demo");
     shell.exec(
         &["npm", "test", "--silent", "--prefix", DASHBOARD],
@@ -49,4 +49,12 @@ pub(crate) fn room(shell: &Shell) -> Result<(), Failure> {
 
 fn install(shell: &Shell, folder: &str) -> Result<(), Failure> {
     shell.run(&format!("npm ci --prefix {folder} --no-audit --no-fund"))
+}
+
+/// Installs Debian's Chromium where there is none.
+fn chromium(shell: &Shell) -> Result<(), Failure> {
+    if ["chromium", "chromium-browser", "google-chrome"].iter().any(|name| shell.has(name)) {
+        return Ok(());
+    }
+    shell.run("apt-get install -y --no-install-recommends chromium")
 }
