@@ -20,6 +20,7 @@ pub(crate) fn test(shell: &Shell) -> Result<(), Failure> {
     planted(shell)?;
     probes::python(shell)?;
     probes::node(shell)?;
+    npm::test(shell)?;
     faults(shell, KILLS)?;
     offline(shell, 10_000)?;
     shell.run(&format!("{} --check", shell.program("wardline-demo")))?;
