@@ -1,7 +1,9 @@
 //! The hub opposite a log in memory, on a clock the tests move.
 
 mod connections;
+mod handlers;
 mod parts;
+mod proof;
 mod random;
 mod rooms;
 mod sends;
