@@ -73,7 +73,7 @@ fn p_s6_a_new_connection_is_told_what_became_of_its_items() {
     else {
         panic!("{frames:?}")
     };
-    assert_eq!(welcome.accepted.as_ref().unwrap()[&0], 4);
+    assert_eq!(welcome.accepted.as_ref().unwrap().get(&0), Some(&4));
     assert_eq!((ok.n, ok.id, ok.seq), (3, ItemId(3), Some(3)));
     assert_eq!((refused.n, refused.code.as_str()), (4, "forbidden"));
     // A resend is answered from the record, and appends nothing.
