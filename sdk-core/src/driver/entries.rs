@@ -27,7 +27,7 @@ use std::time::Duration;
 pub struct EntryBatch {
     /// The generation of the lock that must still stand; none: any.
     pub lock: Option<u64>,
-    /// Fails the batch where one of these keys exists.
+    /// Fails the batch where one of these keys exists, or comes twice.
     pub add: Vec<(String, String)>,
     /// Written over what is there.
     pub put: Vec<(String, String)>,
@@ -358,7 +358,7 @@ mod tests {
         suite::{Shelf, storage_suite},
     };
     use std::{
-        collections::BTreeMap,
+        collections::{BTreeMap, BTreeSet},
         sync::{Arc, Mutex},
     };
 
@@ -378,7 +378,9 @@ mod tests {
             if batch.lock.is_some_and(|lock| lock != self.lock) {
                 return Err(StoreError::NotOwner);
             }
-            if batch.add.iter().any(|(key, _)| self.entries.contains_key(key)) {
+            let mut added = BTreeSet::new();
+            let is_new = |key| !self.entries.contains_key(key) && added.insert(key);
+            if !batch.add.iter().map(|(key, _)| key).all(is_new) {
                 return Err(StoreError::Io("the key exists".into()));
             }
             self.entries.extend(batch.add.iter().chain(&batch.put).cloned());

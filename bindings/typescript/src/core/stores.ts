@@ -8,7 +8,11 @@ export function memoryStore(): Store {
   let lock = 0;
   const commit = (batch: StoreBatch): string | null => {
     if (batch.lock !== undefined && batch.lock !== lock) return 'lost';
-    if (batch.add.some(([key]) => entries.has(key))) return 'the key exists';
+    const added = new Set<string>();
+    for (const [key] of batch.add) {
+      if (entries.has(key) || added.has(key)) return 'the key exists';
+      added.add(key);
+    }
     for (const [key, value] of [...batch.add, ...batch.put]) entries.set(key, value);
     for (const key of batch.remove) entries.delete(key);
     return null;

@@ -224,7 +224,7 @@ export type ClientEvent =
 export interface StoreBatch {
   /** The generation of the lock that must still stand. */
   lock?: number;
-  /** Fails the batch where one of these keys exists. */
+  /** Fails the batch where one of these keys exists, or comes twice. */
   add: [key: string, value: string][];
   put: [key: string, value: string][];
   remove: string[];
