@@ -160,6 +160,7 @@ impl Outbox {
             (Err(StoreError::NotOwner), Hold::Ours { .. }) => self.become_foreign(self.now),
             (Err(error), Hold::Loading { owner, .. }) => {
                 if let Some(owner) = owner.take() {
+                    self.writes.change_owner(self.owner.as_ref(), Some(&owner));
                     self.owner = Some(owner);
                 }
                 self.wait_for_store(&error);
@@ -214,7 +215,7 @@ impl Outbox {
         let kept = self.clear();
         let same = self.owner.is_none() || self.owner == owner;
         if !same {
-            self.writes.removes.clear();
+            self.writes.change_owner(self.owner.as_ref(), owner.as_ref());
         }
         self.writes.marks.clear();
         self.writes.unnumbered.clear();

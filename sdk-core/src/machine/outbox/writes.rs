@@ -8,7 +8,7 @@ use super::{
     item::{Entry, Put, Stage, outcome_of},
     lane::Lane,
 };
-use crate::table::Set;
+use crate::table::{Set, Table};
 use crate::{
     machine::io::{Error, Outcome, Owner, ReplyValue, StoreError, StoreOp, StoredLane},
     model::ids::ItemId,
@@ -21,6 +21,8 @@ use std::{collections::VecDeque, time::Duration};
 const BATCH: usize = 1024;
 /// Items whose failed write is undone once the store works again.
 const MAX_UNDONE: usize = 4096;
+/// Owners whose removals are kept while others are here.
+const MAX_PARKED: usize = 16;
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MOST: Duration = Duration::from_secs(30);
 
@@ -29,6 +31,8 @@ const RETRY_MOST: Duration = Duration::from_secs(30);
 pub(super) struct Writes {
     pub(super) puts: VecDeque<ItemId>,
     pub(super) removes: Set<ItemId>,
+    /// Removals that were not written when their owner left: they wait for him.
+    parked: Table<Owner, Set<ItemId>>,
     /// Items whose skip or deaths changed.
     pub(super) marks: Set<ItemId>,
     /// Items whose number is gone.
@@ -72,6 +76,18 @@ impl Writes {
     /// Whether nothing waits and nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.flight.is_none() && self.puts.is_empty() && !self.has_rest()
+    }
+
+    /// Another owner's store is opened: what was told there is not to be told again.
+    pub(super) fn change_owner(&mut self, before: Option<&Owner>, next: Option<&Owner>) {
+        let removes = std::mem::take(&mut self.removes);
+        if let Some(before) = before
+            && !removes.is_empty()
+            && self.parked.len() < MAX_PARKED
+        {
+            self.parked.insert(before.clone(), removes);
+        }
+        self.removes = next.and_then(|next| self.parked.remove(next)).unwrap_or_default();
     }
 
     fn back_off(&mut self, now: Instant) {

@@ -522,6 +522,25 @@ fn p_s1a_another_owners_items_are_kept_and_not_sent() {
 }
 
 #[test]
+fn p_s1a_what_was_told_is_not_told_again_when_its_owner_comes_back() {
+    let mut world = World::connected(1);
+    world.submit(item(1, 0));
+    world.disk.failing = Some(StoreError::Io("full".into()));
+    world.flow();
+    assert_eq!(world.outcome(1), Some(&Outcome::Accepted(Some(1))));
+    world.cut();
+    world.user = "v";
+    assert!(!world.connect(), "welcome named another owner");
+    world.disk.failing = None;
+    world.heal();
+    world.cut();
+    world.user = "u";
+    world.heal();
+    assert_eq!(world.told[&ItemId(1)].len(), 1);
+    assert!(world.stored(1).is_none());
+}
+
+#[test]
 fn what_is_submitted_before_the_store_is_loaded_waits_for_it() {
     let mut world = World::new(1);
     world.prompt = false;
