@@ -18,15 +18,24 @@ pub enum Bug {
     CursorBeforeDone,
     /// A cursor is proved by its number alone.
     ProveWithoutMark,
-    /// The hub drops entries at or below its head without looking at their mark.
+    /// The hub takes or drops entries by their number without looking at their mark.
+    ///
+    /// Only to *drop* those at or below its head unchecked would show later, not wrong: the first entry
+    /// above the head is chained from another mark, and each ping interval proves the head (P-K2), so
+    /// `lost` is told to all before anything newer.
     DropUnchecked,
     /// A number below `accepted` is answered without comparing ids.
     RepeatWithoutId,
     /// A repeated outcome is answered before its commit is durable.
     RepeatBeforeFsync,
-    /// `done` is the highest answered number instead of the contiguous one.
+    /// `done` is the highest number sent instead of the contiguous one that was answered.
+    ///
+    /// The highest *answered* one would not show: a lane's answers come in the order of its numbers.
     DoneHighest,
-    /// A held lane goes on at the next number instead of at `base`.
+    /// A held lane goes on at any number instead of at `base`.
+    ///
+    /// To go on at n = accepted + 1 alone would not show: a client sends that number with `base`, and
+    /// what it sent before it heard of the hold is above it.
     HoldEndedByNext,
     /// A room's tenant is compared by prefix.
     PrefixTenant,
