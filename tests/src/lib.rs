@@ -21,10 +21,13 @@ pub mod link;
 pub mod model;
 pub mod pace;
 pub mod plan;
+pub mod scenario;
 pub mod sim;
 pub mod step;
 pub mod tokens;
 pub mod trace;
 pub mod violation;
+#[cfg(feature = "real")]
+pub mod watch;
 pub mod wire;
 pub mod world;

@@ -180,7 +180,8 @@ impl<T> Pipe<T> {
         }
         if whole < self.flight.len() {
             self.flight.truncate(whole);
-        } else {
+        } else if !self.dead && self.swallow.is_none() {
+            // Behind bytes that were lost nothing arrives any more.
             while self.queue.front().is_some_and(|front| front.left <= left) {
                 if let Some(parcel) = self.queue.pop_front() {
                     left -= parcel.left;
@@ -279,6 +280,22 @@ mod tests {
                 got.push(i);
             }
             assert_eq!(got, (0..4.min(cut / 12)).collect::<Vec<_>>(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn behind_lost_bytes_nothing_arrives_whatever_happens_next() {
+        for deafened in [false, true] {
+            let mut pipe = Pipe::new(Path::default(), Duration::ZERO);
+            pipe.write("lost", 100, Duration::ZERO, &mut rng());
+            if deafened {
+                pipe.deafen()
+            } else {
+                pipe.cut(0, MS, &mut rng())
+            }
+            pipe.write("behind it", 200_000, MS, &mut rng());
+            pipe.cut(300_000, 2 * MS, &mut rng());
+            assert_eq!(pipe.arrived(Duration::from_secs(9)), None);
         }
     }
 

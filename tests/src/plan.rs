@@ -40,6 +40,8 @@ pub enum Fault {
     StoreShared,
     /// A store is copied to another process.
     StoreCopied,
+    /// A back end that numbers its publishes comes back older.
+    BackEndRestored,
     /// Tokens end, and the provider fails now and then.
     Tokens,
     /// Tokens are revoked.
@@ -63,7 +65,7 @@ impl Fault {
     pub const PENDING: [Self; 1] = [Self::StoreShared];
 
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Cut,
         Self::Stall,
         Self::HalfOpen,
@@ -81,6 +83,7 @@ impl Fault {
         Self::StoreRolledBack,
         Self::StoreShared,
         Self::StoreCopied,
+        Self::BackEndRestored,
         Self::Tokens,
         Self::Revoke,
         Self::NewOwner,
@@ -139,6 +142,12 @@ impl Plan {
     /// Draws a world from its seed.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
+        Self::draw_with(seed, None)
+    }
+
+    /// Draws a world that has a kind of fault in any case, a pending one too.
+    #[must_use]
+    pub fn draw_with(seed: u64, fault: Option<Fault>) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed_0f5e_ed0f_5eed);
         let people = [
             Identity::new("t1", "u1", Some("o1")),
@@ -152,7 +161,7 @@ impl Plan {
         rng.shuffle(&mut kinds);
         // Now and then none, mostly a few.
         let count = if rng.u8(..10) == 0 { 0 } else { rng.usize(1..=7) };
-        let faults: BTreeSet<Fault> = kinds.into_iter().take(count).collect();
+        let faults: BTreeSet<Fault> = kinds.into_iter().take(count).chain(fault).collect();
         let mut rooms = LOG_ROOMS.to_vec();
         rng.shuffle(&mut rooms);
         rooms.truncate(2);

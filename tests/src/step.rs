@@ -73,6 +73,8 @@ pub enum Step {
     StoreShared,
     /// A process comes back with a copy of another's store.
     StoreCopied,
+    /// A back end comes back from a backup.
+    BackEndRestored,
     /// A provider begins to fail, or stops.
     ProviderFails,
     /// The verifier has no keys for a while.
@@ -144,6 +146,7 @@ impl Deck {
                 }
                 Fault::StoreShared => &[(3, StoreShared), (2, ClientCrash)],
                 Fault::StoreCopied => &[(3, StoreCopied), (3, Cut)],
+                Fault::BackEndRestored => &[(5, BackEndRestored), (8, Publish)],
                 Fault::Tokens => {
                     &[(3, ProviderFails), (2, KeysMissing), (2, SetToken), (4, Reclaim)]
                 }

@@ -11,7 +11,10 @@ use std::{
     thread,
     time::Instant,
 };
-use wardline_tests::sim::{self, Report};
+use wardline_tests::{
+    plan::{Fault, Plan},
+    sim::{self, Report},
+};
 
 /// The simulation: real machines opposite real hubs, in virtual time, under faults.
 #[derive(Debug, Parser)]
@@ -34,6 +37,9 @@ struct Options {
     /// Go on after a failing seed, and count failures by invariant.
     #[arg(long)]
     survey: bool,
+    /// Have this kind of fault in every world, by its name; pending ones too.
+    #[arg(long)]
+    fault: Option<String>,
     /// Plant one deliberate fault, by its name.
     #[cfg(feature = "planted")]
     #[arg(long)]
@@ -56,15 +62,21 @@ fn main() -> ExitCode {
     let options = Options::parse();
     plant(&options);
     match options.seed {
-        Some(seed) => one(seed, options.lines),
+        Some(seed) => one(seed, &options),
         None => many(&options),
     }
 }
 
-fn one(seed: u64, lines: usize) -> ExitCode {
-    let report = sim::run(seed, true);
-    let again = sim::run(seed, false);
-    print_trace(&report, lines);
+/// Runs a seed in the world the options ask for.
+fn run(seed: u64, keep: bool, options: &Options) -> Report {
+    let named = |fault: &Fault| Some(format!("{fault:?}")) == options.fault;
+    sim::run_plan(Plan::draw_with(seed, Fault::ALL.into_iter().find(named)), keep)
+}
+
+fn one(seed: u64, options: &Options) -> ExitCode {
+    let report = run(seed, true, options);
+    let again = run(seed, false, options);
+    print_trace(&report, options.lines);
     println!("{report:#?}", report = Summary(&report));
     if report.digest != again.digest {
         println!("seed {seed}: Determinism: {:x} ≠ {:x}", report.digest, again.digest);
@@ -135,9 +147,10 @@ fn many(options: &Options) -> ExitCode {
                     if seed >= end {
                         break;
                     }
-                    let report = sim::run(seed, false);
+                    let report = run(seed, false, options);
                     // One seed in 64 runs twice: same seed, same trace.
-                    let unlike = seed % 64 == 7 && sim::run(seed, false).digest != report.digest;
+                    let unlike =
+                        seed % 64 == 7 && run(seed, false, options).digest != report.digest;
                     let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
                     totals.seeds += 1;
                     totals.steps += report.steps;
@@ -164,7 +177,7 @@ fn many(options: &Options) -> ExitCode {
     if options.survey {
         survey(&totals);
     } else if let Some((seed, _)) = totals.failures.first() {
-        let report = sim::run(*seed, true);
+        let report = run(*seed, true, options);
         print_trace(&report, options.lines);
         println!("{:?}", Summary(&report));
     }

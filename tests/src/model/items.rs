@@ -86,8 +86,9 @@ impl Item {
     /// The application is told the end.
     ///
     /// # Errors
-    /// It was told before, or it was told something else in another life.
-    pub fn settled(&mut self, id: ItemId, life: u32, outcome: &Outcome) -> Checked {
+    /// It was told before, or it was told something else in another life. `lossy`: the log lost
+    /// something durable, so that an acceptance that was told may have been undone.
+    pub fn settled(&mut self, id: ItemId, life: u32, outcome: &Outcome, lossy: bool) -> Checked {
         hold!(!self.failed, Outcome, "{id} settles {outcome:?}, its submit had failed");
         let before = &self.outcomes;
         let twice = before.iter().any(|(then, _)| *then == life);
@@ -97,14 +98,24 @@ impl Item {
             !unsure && std::mem::discriminant(other) != std::mem::discriminant(outcome)
         });
         if let Some((_, other)) = unlike {
-            let excused = self.excused || self.copied;
-            hold!(excused, Outcome, "{id} settles {outcome:?}, told {other:?} before");
+            hold!(
+                self.excused || self.copied || self.was_undone(lossy),
+                Outcome,
+                "{id} settles {outcome:?}, told {other:?} before"
+            );
         }
         let gone = !matches!(outcome, Outcome::Accepted(_) | Outcome::Uncertain);
         let there = !self.standing.is_empty() && !self.copied && !self.excused;
         hold!(!(gone && there), Outcome, "{id} settles {outcome:?}, it stands in the log");
         self.outcomes.push((life, outcome.clone()));
         Ok(())
+    }
+
+    /// Whether an acceptance that was told may have been undone by the log. Where its removal was not
+    /// stored, the next life asks again, and is told what is true then.
+    #[must_use]
+    pub fn was_undone(&self, lossy: bool) -> bool {
+        self.lost_by_log || lossy && !self.persist
     }
 
     /// Whether something definite other than acceptance was told.

@@ -157,6 +157,11 @@ impl Room {
         newest
     }
 
+    /// Every entry that was ever durable.
+    pub fn ever(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.ever.values()
+    }
+
     /// Entries of the log as it stands, in order.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
         self.line.iter().flatten().filter_map(|mark| self.ever.get(mark))

@@ -120,6 +120,10 @@ impl World {
             }
             Step::StoreShared => self.share_store(),
             Step::StoreCopied => self.copy_store(),
+            Step::BackEndRestored => {
+                self.restore_back_end();
+                Ok(())
+            }
             Step::ProviderFails => {
                 let client = self.any_client();
                 let process = &mut self.clients[client];
@@ -212,6 +216,11 @@ impl World {
     fn lose_tail(&mut self) -> Checked {
         let most = self.journal.log.loseable().min(12);
         let lost = self.rng.usize(..=most);
+        self.lose_changes(lost)
+    }
+
+    /// The log forgets some durable changes.
+    pub(crate) fn lose_changes(&mut self, lost: usize) -> Checked {
         self.trace.note(self.now, || format!("log loses {lost} durable changes"));
         self.model.losses.push(self.now);
         let said = self.journal.fail_over(lost);
@@ -266,7 +275,11 @@ impl World {
             return Ok(());
         }
         let client = self.any_client();
-        let other = (client + 1) % self.clients.len();
+        self.copy_store_of((client + 1) % self.clients.len(), client)
+    }
+
+    /// A process comes back on a copy of another one's store.
+    pub(crate) fn copy_store_of(&mut self, other: usize, client: usize) -> Checked {
         let (to, from) = (self.clients[client].disk, self.clients[other].disk);
         if to == from {
             return Ok(());
@@ -367,6 +380,16 @@ impl World {
         for _ in 0..self.rng.usize(1..6) {
             let at = self.rng.usize(..GARBAGE.len());
             frames.push(GARBAGE[at].to_owned());
+        }
+        if self.rng.u8(..3) == 0 {
+            // One number for two items, as from two outboxes under one name.
+            let lane = self.rng.u8(..LANES);
+            for _ in 0..2 {
+                frames.push(format!(
+                    r#"{{"type":"send","lane":{lane},"n":1,"id":"{:032x}","room":"default/investigation:5","event":"x","persist":true,"data":1}}"#,
+                    self.rng.u128(..)
+                ));
+            }
         }
         if self.rng.u8(..4) == 0 {
             frames.push(hello);

@@ -1,7 +1,7 @@
 //! The end of a world: faults cease, and everything must come right.
 
 use super::{World, process::Call};
-use crate::{app::Sub, hold, model::passes, violation::Checked};
+use crate::{app::Sub, hold, model::passes, tokens::SECRET, violation::Checked};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -42,6 +42,7 @@ impl World {
         }
         self.run_until(Duration::from_secs(5), |world| world.log_is_quiet())?;
         self.judge_hub()?;
+        self.judge_secrets()?;
         self.part()
     }
 
@@ -222,6 +223,25 @@ impl World {
         }
         let known = self.schedule.len();
         hold!(known < 1000, Unbounded, "{known} things wait in the world");
+        Ok(())
+    }
+
+    /// Nothing that is kept, or may be printed, holds a token.
+    fn judge_secrets(&self) -> Checked {
+        if !self.plan.search_secrets {
+            return Ok(());
+        }
+        let holds = |what: &dyn std::fmt::Debug| format!("{what:?}").contains(SECRET);
+        for (client, process) in self.clients.iter().enumerate() {
+            hold!(!holds(&process.machine), SecretLeak, "client {client}: the machine prints it");
+        }
+        for (disk, there) in self.disks.iter().enumerate() {
+            hold!(!holds(there), SecretLeak, "store {disk} holds it");
+        }
+        for (index, node) in self.nodes.iter().enumerate() {
+            hold!(!holds(&node.hub), SecretLeak, "node {index}: the hub prints it");
+        }
+        hold!(!holds(&self.journal), SecretLeak, "the log holds it");
         Ok(())
     }
 

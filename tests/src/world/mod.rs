@@ -5,10 +5,12 @@
 //! to the machine or hub it concerns; what comes out is judged, and scheduled, never handed on at
 //! once. So every turn of a machine or hub is whole, and equal seeds give equal traces.
 
+mod back_ends;
 mod clients;
 mod faults;
 mod heal;
 mod links;
+mod numbers;
 mod outputs;
 pub mod process;
 pub mod schedule;
@@ -27,6 +29,7 @@ use crate::{
     violation::Checked,
     wire::{LinkId, Moment, Wire},
 };
+use back_ends::BackEnd;
 use links::Link;
 use process::Process;
 use schedule::{Due, Schedule};
@@ -52,6 +55,8 @@ pub struct World {
     pub steps: u64,
     /// The client processes.
     pub clients: Vec<Process>,
+    /// Keep what applications are told.
+    pub listens: bool,
     pub(crate) rng: fastrand::Rng,
     pub(crate) schedule: Schedule,
     pub(crate) disks: Vec<Disk>,
@@ -62,6 +67,7 @@ pub struct World {
     pub(crate) sync_due: bool,
     pub(crate) log_path: (Duration, Duration),
     pub(crate) tokens: Tokens,
+    pub(crate) back_ends: BTreeMap<&'static str, BackEnd>,
     pub(crate) wire: Wire,
     /// Faults are over.
     pub(crate) calm: bool,
@@ -83,6 +89,7 @@ impl World {
             trace: Trace::new(keep),
             steps: 0,
             clients: Vec::new(),
+            listens: false,
             schedule: Schedule::default(),
             disks: Vec::new(),
             nodes: Vec::new(),
@@ -92,6 +99,7 @@ impl World {
             sync_due: false,
             log_path: (Duration::ZERO, Duration::ZERO),
             tokens: Tokens::default(),
+            back_ends: BTreeMap::new(),
             wire: Wire::default(),
             calm: false,
             next_call: 0,

@@ -3,7 +3,7 @@
 use super::{
     World,
     links::Message,
-    process::{Call, Transport},
+    process::{Call, Heard, Transport},
     schedule::Due,
 };
 use crate::{hold, plan::Fault, tokens::SECRET, violation::Checked, wire::room_key};
@@ -14,7 +14,7 @@ use wardline::{
         ReplyValue, Status, StoreOp, SubId,
     },
     model::ids::ItemId,
-    protocol::{ClientFrame, Code, close, codec, frames::Hello},
+    protocol::{ClientFrame, Code, close, codec},
 };
 use wardline_server::hub::Principal;
 
@@ -29,6 +29,7 @@ impl World {
         let who = self.clients[client].who();
         match output {
             Output::Dial(generation, _) => {
+                self.hear_as(client, || Heard::Dial);
                 self.dial(client, generation)?;
             }
             Output::Text(generation, text) => self.client_text(client, generation, text)?,
@@ -55,8 +56,8 @@ impl World {
                 self.schedule.at(at, Due::Stored(who, batch));
             }
             Output::FetchToken => {
-                let fails = self.may(Fault::Tokens)
-                    && (self.clients[client].provider_fails || self.chance(12));
+                let fails = self.clients[client].provider_fails
+                    || self.may(Fault::Tokens) && self.chance(12);
                 let token = (!fails).then(|| self.issue(client));
                 let at = self.now + self.span(1, 400);
                 self.schedule.at(at, Due::Token(who, token));
@@ -66,6 +67,12 @@ impl World {
             Output::Timeout(_) => {}
         }
         Ok(())
+    }
+
+    fn hear_as(&mut self, client: usize, heard: impl FnOnce() -> Heard) {
+        if self.listens {
+            self.clients[client].heard.push(heard());
+        }
     }
 
     /// When the store is done with the next operation.
@@ -155,64 +162,6 @@ impl World {
         Ok(())
     }
 
-    fn judge_hello(&mut self, client: usize, hello: &Hello) -> Checked {
-        self.clients[client].producer = Some(hello.producer);
-        for (lane, done) in &hello.lanes {
-            self.judge_done(client, *lane, *done)?;
-        }
-        Ok(())
-    }
-
-    /// `done`: every number up to it was answered, or its item has its outcome (P-S2).
-    fn judge_done(&self, client: usize, lane: u8, done: u64) -> Checked {
-        let Some(producer) = self.clients[client].producer else { return Ok(()) };
-        if self.disks[self.clients[client].disk].disturbed > 0 {
-            // Another process may have given the same numbers.
-            return Ok(());
-        }
-        let items = &self.model.items;
-        let from = (producer, lane, 0);
-        let to = (producer, lane, done);
-        for ((_, _, n), id) in items.numbered.range(from..=to) {
-            let answered = items.answered.contains(&(producer, lane, *n));
-            let over = items.get(*id).is_none_or(|item| !item.outcomes.is_empty() || item.excused);
-            hold!(
-                answered || over,
-                DoneAhead,
-                "client {client} says done {done} of lane {lane}, {n} ({id}) was not answered"
-            );
-        }
-        Ok(())
-    }
-
-    /// A number on the wire: it is in the store, and belongs to this item (P-S1).
-    fn judge_number(
-        &mut self,
-        client: usize,
-        lane: u8,
-        n: u64,
-        id: ItemId,
-        base: Option<u64>,
-    ) -> Checked {
-        let process = &self.clients[client];
-        let stored = self.disks[process.disk].view(&process.session).and_then(|snapshot| {
-            snapshot.items.iter().find(|stored| stored.item.id == id).map(|stored| stored.n)
-        });
-        let disturbed = self.disks[process.disk].disturbed > 0;
-        hold!(
-            stored == Some(Some(n)) || disturbed,
-            UnnumberedOnWire,
-            "client {client} sends {id} as {n} of lane {lane}, the store has {stored:?}"
-        );
-        if let Some(producer) = process.producer {
-            self.model.items.numbered.insert((producer, lane, n), id);
-        }
-        if let Some(base) = base {
-            self.judge_done(client, lane, base)?;
-        }
-        Ok(())
-    }
-
     fn client_closes(&mut self, client: usize, generation: Generation, close: Close) -> Checked {
         let Some(transport) = self.clients[client].transports.get_mut(&generation) else {
             return Ok(());
@@ -246,6 +195,7 @@ impl World {
             return Ok(());
         };
         self.trace.note(self.now, || format!("client {client} reply {call:?}: {result:?}"));
+        self.hear_as(client, || Heard::Reply(call.clone(), result.clone()));
         match call {
             Call::Submit(item) => self.submitted(client, item, &result),
             Call::Cancel(item) => {
@@ -254,7 +204,10 @@ impl World {
                     && let Some((_, told)) = item.outcomes.last()
                 {
                     hold!(
-                        told == outcome || item.excused || item.copied,
+                        told == outcome
+                            || item.excused
+                            || item.copied
+                            || item.was_undone(self.model.has_losses()),
                         Outcome,
                         "cancel of {id:?} says {outcome:?}, settled as {told:?}"
                     );
@@ -341,6 +294,7 @@ impl World {
 
     fn api_event(&mut self, client: usize, event: ApiEvent) -> Checked {
         self.trace.note(self.now, || format!("client {client} event {event:?}"));
+        self.hear_as(client, || Heard::Event(event.clone()));
         let who = self.clients[client].who();
         match &event {
             ApiEvent::Status { status, reason, .. } => {
@@ -423,6 +377,7 @@ impl World {
         let life = self.clients[client].life * 16 + u32::try_from(client).unwrap_or(0);
         let unsure = self.model.has_losses() || self.disks[disk].disturbed > 0;
         let accepted = self.model.items.accepted.contains(&id);
+        let lossy = self.model.has_losses();
         let shared = self.plan.has(Fault::StoreShared) || self.plan.has(Fault::StoreCopied);
         let Some(item) = self.model.items.get_mut(id) else {
             hold!(false, Invention, "client {client} is told {id} {outcome:?}, never submitted");
@@ -461,7 +416,7 @@ impl World {
             }
             Outcome::Refused(..) => {}
         }
-        item.settled(id, life, outcome)
+        item.settled(id, life, outcome, lossy)
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 use wardline::{
-    machine::{BatchId, CallId, Generation, Input, Machine, Owner, Status, StoreOp, SubId},
+    machine::{
+        ApiEvent, BatchId, CallId, Error, Generation, Input, Machine, Owner, ReplyValue, Status,
+        StoreOp, SubId,
+    },
     model::ids::{ItemId, ProducerId},
     protocol::{Address, Token},
 };
@@ -70,6 +73,19 @@ pub struct Process {
     pub token: Option<Token>,
     /// An owner was established in this turn, perhaps another one.
     pub owner_changed: bool,
+    /// All its application was told, where the world listens.
+    pub heard: Vec<Heard>,
+}
+
+/// What an application was told.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// An event.
+    Event(ApiEvent),
+    /// An answer to a call.
+    Reply(Call, Result<ReplyValue, Error>),
+    /// A dial began.
+    Dial,
 }
 
 /// One transport as its machine sees it.
@@ -131,6 +147,7 @@ impl Process {
             appetite: Duration::ZERO,
             token: None,
             owner_changed: false,
+            heard: Vec::new(),
         }
     }
 

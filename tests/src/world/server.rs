@@ -231,7 +231,8 @@ impl World {
                     hold!(!leaks, SecretLeak, "hook {hook:?}");
                 }
             }
-            Output::Published(..) | Output::Picture(..) | Output::Timeout(_) => {}
+            Output::Published(call, result) => self.published(call, &result)?,
+            Output::Picture(..) | Output::Timeout(_) => {}
         }
         Ok(())
     }

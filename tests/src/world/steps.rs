@@ -4,7 +4,7 @@ use super::{World, process::Call, schedule::Due};
 use crate::{
     app::Sub,
     model::{data, items::Item},
-    plan::{LATEST_ROOM, PUBLIC_ROOM},
+    plan::LATEST_ROOM,
     step::Step,
     violation::Checked,
     wire::may_read,
@@ -19,10 +19,7 @@ use wardline::{
         frames::{Cast, Start},
     },
 };
-use wardline_server::{
-    hub::{self, Principal, Publish, PublishEvent},
-    log::RoomKey,
-};
+use wardline_server::{hub::Principal, log::RoomKey};
 
 impl World {
     /// Takes one step.
@@ -93,7 +90,7 @@ impl World {
         self.rng.usize(..self.clients.len())
     }
 
-    fn any_room(&mut self) -> Option<Address> {
+    pub(super) fn any_room(&mut self) -> Option<Address> {
         let name = self.plan.rooms[self.rng.usize(..self.plan.rooms.len())];
         name.parse().ok()
     }
@@ -328,27 +325,6 @@ impl World {
         let status = [None, Some(Status::Busy), Some(Status::Away), Some(Status::Online)]
             [self.rng.usize(..4)];
         self.command(client, Call::Other, |call| Command::SetStatus(call, status, None))
-    }
-
-    /// The server's own code publishes to a tenant's room, or to the public one.
-    fn publish(&mut self) -> Checked {
-        let node = self.rng.usize(..self.nodes.len());
-        let Some(room) = self.any_room() else { return Ok(()) };
-        let public = room.as_str() == PUBLIC_ROOM;
-        let tenant = if public { PUBLIC_TENANT } else { ["t1", "t10"][self.rng.usize(..2)] };
-        self.next_item += 1;
-        self.next_call += 1;
-        let event = PublishEvent {
-            id: ItemId(u128::from(self.rng.u64(..)) << 64 | u128::from(self.next_item)),
-            event: "note".into(),
-            key: (room.as_str() == LATEST_ROOM).then(|| "k0".into()),
-            persist: true,
-            data: data(self.next_item, tenant, "high", 0),
-            room,
-        };
-        let publish =
-            Publish { tenant: tenant.into(), by: None, events: vec![event], number: None, from: "".into() };
-        self.hub_input(node, hub::Input::Publish(hub::CallId(self.next_call), publish))
     }
 
     /// Another token for the same user, or another one.
