@@ -269,6 +269,7 @@ fn v1_a_namespace_of_its_own_has_rooms_limits_latest_and_handlers() {
 
 #[test]
 fn v10_a_disk_without_space_is_not_ready_and_takes_nothing() {
+    support::watch::expect("the disk is full; nothing is taken");
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(&[
         ("log", "embedded"),

@@ -2,6 +2,10 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+/// Shared with the tests of everything together.
+#[path = "../../../tests/src/watch.rs"]
+pub mod watch;
+
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
@@ -32,6 +36,8 @@ impl Site {
     }
 
     pub fn start_with(settings: &[(&str, &str)], more: impl FnOnce(Builder) -> Builder) -> Self {
+        watch::begin();
+        watch::secret(SECRET);
         let runtime = Runtime::new().unwrap();
         let mut builder = Server::builder()
             .set("jwt_secret", SECRET)
@@ -58,7 +64,9 @@ impl Site {
             roles: roles.iter().map(|role| (*role).into()).collect(),
             life: Some(Duration::from_secs(3600)),
         };
-        self.server().token(&token).unwrap()
+        let token = self.server().token(&token).unwrap();
+        watch::secret(&token);
+        token
     }
 
     pub fn shutdown(mut self) {
@@ -81,6 +89,13 @@ impl Site {
 
     pub fn get(&self, path: &str) -> Answer {
         self.http("GET", path, &[], "")
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let found = watch::findings();
+        assert!(std::thread::panicking() || found.is_empty(), "{found:#?}");
     }
 }
 
@@ -118,6 +133,7 @@ pub fn http(
     let mut text = String::new();
     // A server that refuses a body may reset before it is read to the end.
     let _ = stream.read_to_string(&mut text);
+    watch::scan("an HTTP answer", &text);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
     Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
@@ -205,11 +221,13 @@ impl Peer {
             }
             match self.ws.read() {
                 Ok(Message::Text(text)) => {
+                    watch::scan("a frame", &text);
                     let lines = text.split('\n').filter(|line| !line.is_empty());
                     self.objects.extend(lines.map(|line| serde_json::from_str(line).unwrap()));
                 }
                 Ok(Message::Close(frame)) => {
                     let CloseFrame { code, reason } = frame.expect("a close has a code");
+                    watch::scan("a close", &reason);
                     self.ended = Some((code.into(), reason.to_string()));
                     let _ = self.ws.flush();
                 }
@@ -233,6 +251,17 @@ impl Peer {
                 return object;
             }
             seen.push(object);
+        }
+    }
+
+    /// The first text message that contains these words, as it came.
+    pub fn raw_until(&mut self, words: &str) -> String {
+        loop {
+            match self.ws.read().unwrap() {
+                Message::Text(text) if text.contains(words) => return text.to_string(),
+                Message::Close(frame) => panic!("closed: {frame:?}"),
+                _ => {}
+            }
         }
     }
 
