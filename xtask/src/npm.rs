@@ -2,7 +2,7 @@
 
 use crate::{
     shell::{Failure, Shell},
-    wasm,
+    suites, wasm,
 };
 
 const PACKAGE: &str = "bindings/typescript";
@@ -17,13 +17,13 @@ pub(crate) fn package(shell: &Shell) -> Result<(), Failure> {
 
 /// Builds the package and runs its tests beside the server.
 pub(crate) fn test(shell: &Shell) -> Result<(), Failure> {
-    shell.cargo("build --locked -p wardline-server --bins")?;
+    suites::built(shell)?;
     package(shell)?;
     chromium(shell)?;
-    let server = shell.target().join("debug/wardline-server");
+    let server = shell.program("wardline-server");
     shell.exec(
         &["npm", "test", "--silent", "--prefix", PACKAGE],
-        &[("WARDLINE_SERVER", server.as_os_str())],
+        &[("WARDLINE_SERVER", server.as_ref())],
     )
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn dashboard(shell: &Shell) -> Result<std::path::PathBuf, Failure> {
 
 /// Drives the built dashboard in Chromium beside the demo.
 pub(crate) fn room(shell: &Shell) -> Result<(), Failure> {
-    shell.cargo("build --locked -p wardline-server -p wardline-examples --bins")?;
+    suites::built(shell)?;
     dashboard(shell)?;
     chromium(shell)?;
     let demo = shell.program("wardline-demo");
@@ -56,5 +56,7 @@ fn chromium(shell: &Shell) -> Result<(), Failure> {
     if ["chromium", "chromium-browser", "google-chrome"].iter().any(|name| shell.has(name)) {
         return Ok(());
     }
-    shell.run("apt-get install -y --no-install-recommends chromium")
+    shell.run("apt-get install -y --no-install-recommends chromium").map_err(|failure| {
+        Failure(format!("{failure}; a Chromium or Chrome on the path is needed, install one"))
+    })
 }
