@@ -56,6 +56,7 @@ fn chromium(shell: &Shell) -> Result<(), Failure> {
     if ["chromium", "chromium-browser", "google-chrome"].iter().any(|name| shell.has(name)) {
         return Ok(());
     }
+    shell.run("apt-get update --quiet=2")?;
     shell.run("apt-get install -y --no-install-recommends chromium").map_err(|failure| {
         Failure(format!("{failure}; a Chromium or Chrome on the path is needed, install one"))
     })
