@@ -9,7 +9,7 @@ fn errors_and_secrets_are_found_and_what_is_expected_is_not() {
     expect("foreseen:");
     tracing::error!(why = "foreseen: it does", "words");
     tracing::info!(token = "nothing here", "words");
-    assert_eq!(findings(), [String::new(); 0]);
+    assert_eq!(findings(), Vec::<String>::new());
     tracing::error!("out of the blue");
     tracing::trace!(target: "wardline_server::edge", token = ?"xx a-signature xx");
     let _ = tracing::info_span!("span", token = "eyJhbGciOi");
@@ -18,5 +18,5 @@ fn errors_and_secrets_are_found_and_what_is_expected_is_not() {
     let found = findings();
     assert_eq!(found.len(), 4, "{found:?}");
     assert!(found[0].contains("out of the blue") && found[1].contains("a log line"), "{found:?}");
-    assert_eq!(findings(), [String::new(); 0]);
+    assert_eq!(findings(), Vec::<String>::new());
 }
