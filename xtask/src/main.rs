@@ -101,7 +101,7 @@ fn run(shell: &Shell, task: Task) -> Result<(), Failure> {
         Task::Faults { kills } => suites::faults(shell, kills),
         Task::Offline { messages } => suites::offline(shell, messages),
         Task::Bench { rest } => suites::bench(shell, &rest),
-        Task::Wasm => wasm::build(shell),
+        Task::Wasm => suites::built(shell).and_then(|()| wasm::build(shell)),
         Task::Bindings => probes::bindings(shell),
     }
 }

@@ -27,6 +27,7 @@ pub(crate) fn python(shell: &Shell) -> Result<(), Failure> {
 
 /// Node does the same.
 pub(crate) fn node(shell: &Shell) -> Result<(), Failure> {
+    suites::built(shell)?;
     npm::package(shell)?;
     probe(shell, &["node", "sdk-wasm/probe/probe.mjs"])
 }

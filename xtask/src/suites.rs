@@ -56,7 +56,9 @@ pub(crate) fn offline(shell: &Shell, messages: u32) -> Result<(), Failure> {
 /// Runs server, site and a terminal client.
 pub(crate) fn demo(shell: &Shell, check: bool, rest: &[String]) -> Result<(), Failure> {
     // Less than everything: who tries the demo should not wait for the rest.
-    shell.cargo("build --locked -p wardline-server -p wardline-examples --bins")?;
+    shell.cargo(
+        "build --locked -p wardline-server -p wardline-examples -p wardline-bindgen --bins",
+    )?;
     let program = shell.program("wardline-demo");
     let mut words = vec![program.as_str()];
     words.extend(check.then_some("--check"));

@@ -26,12 +26,12 @@ const FEATURES: &[&str] = &[
 ];
 
 /// Builds the WebAssembly, its JavaScript and its types into the npm package's sources: cargo, then
-/// wasm-bindgen, then wasm-opt from a locked npm package. What is newer than its sources stays.
+/// wasm-bindgen, then wasm-opt from a locked npm package. What is newer than its sources stays. `wardline-bindgen` has to
+/// be built.
 pub(crate) fn build(shell: &Shell) -> Result<(), Failure> {
     target(shell)?;
     let cargo = format!("build --locked --profile wasm -p wardline-wasm --target {TARGET}");
     shell.cargo(&cargo)?;
-    suites::built(shell)?;
     let built = shell.target().join(TARGET).join("wasm/wardline_wasm.wasm");
     let bindgen = shell.program("wardline-bindgen");
     let generated = shell.root().join(GENERATED);
@@ -79,6 +79,7 @@ fn newer(path: &Path, than: &Path) -> bool {
 /// Weighs what a browser downloads: the package's web entry, minified, and the WebAssembly. The last
 /// line is one JSON object, in bytes.
 pub(crate) fn size(shell: &Shell) -> Result<(), Failure> {
+    suites::built(shell)?;
     npm::package(shell)?;
     let dist = shell.root().join("bindings/typescript/dist");
     let weigh = |name: &str| -> Result<(usize, usize), Failure> {
