@@ -11,10 +11,11 @@ use crate::{
 pub(crate) fn bindings(shell: &Shell) -> Result<(), Failure> {
     suites::built(shell)?;
     let library = shell.program("libwardline_ffi.so");
-    shell.run(&format!(
-        "{} generate --language python --out-dir bindings/python/generated {library}",
-        shell.program("uniffi-bindgen")
-    ))?;
+    let generate = ["generate", "--language", "python", "--out-dir", "bindings/python/generated"];
+    let mut words = vec![shell.program("uniffi-bindgen")];
+    words.extend(generate.map(str::to_owned));
+    words.push(library.clone());
+    shell.exec(&words, &[])?;
     std::fs::copy(&library, shell.root().join("bindings/python/generated/libwardline_ffi.so"))?;
     Ok(())
 }

@@ -23,7 +23,7 @@ pub(crate) fn test(shell: &Shell) -> Result<(), Failure> {
     npm::test(shell)?;
     faults(shell, KILLS)?;
     offline(shell, 10_000)?;
-    shell.run(&format!("{} --check", shell.program("wardline-demo")))?;
+    shell.exec(&[shell.program("wardline-demo").as_str(), "--check"], &[])?;
     println!("xtask: test: {} s", start.elapsed().as_secs());
     Ok(())
 }
@@ -44,13 +44,15 @@ pub(crate) fn planted(shell: &Shell) -> Result<(), Failure> {
 /// Kills a real server under load.
 pub(crate) fn faults(shell: &Shell, kills: u32) -> Result<(), Failure> {
     built(shell)?;
-    shell.run(&format!("{} kills --kills {kills}", shell.program("wardline-faults")))
+    let (program, kills) = (shell.program("wardline-faults"), kills.to_string());
+    shell.exec(&[program.as_str(), "kills", "--kills", &kills], &[])
 }
 
 /// Kills a client that queued messages offline.
 pub(crate) fn offline(shell: &Shell, messages: u32) -> Result<(), Failure> {
     built(shell)?;
-    shell.run(&format!("{} offline --messages {messages}", shell.program("wardline-faults")))
+    let (program, messages) = (shell.program("wardline-faults"), messages.to_string());
+    shell.exec(&[program.as_str(), "offline", "--messages", &messages], &[])
 }
 
 /// Runs server, site and a terminal client.

@@ -207,7 +207,10 @@ impl Entries {
                     (None, None) => {}
                 }
             }
-            StoreOp::Skip(id, code) => self.note(batch, "s/", id, code.as_str().to_owned()),
+            StoreOp::Skip(id, code) => {
+                batch.lock = Some(self.lock);
+                self.note(batch, "s/", id, code.as_str().to_owned());
+            }
             StoreOp::Deaths(id, deaths) => self.note(batch, "d/", id, number(deaths.into())),
             StoreOp::Remove(id) => {
                 if let Some(order) = self.orders.get(&id).copied() {

@@ -174,6 +174,9 @@ pub(crate) async fn the_older_holder_of_the_lock_gives_no_numbers<S: Shelf>(shel
     let id = item(1).item.id;
     let number = vec![put(2), StoreOp::Number(id, Some(1))];
     assert_eq!(commit(&mut first, number).await, Err(StoreError::NotOwner));
+    // Nor does it end an item: the holder may have sent it.
+    let end = vec![StoreOp::Skip(id, Code::EXPIRED)];
+    assert_eq!(commit(&mut first, end).await, Err(StoreError::NotOwner));
     // It may still add what the holder will number.
     commit(&mut first, vec![put(3)]).await.unwrap();
     commit(&mut second, vec![StoreOp::Number(id, Some(1))]).await.unwrap();

@@ -30,7 +30,7 @@ type ById = BTreeMap<String, Arc<DecodingKey>>;
 
 /// The keys of every issuer.
 pub(super) struct Keys {
-    sets: Vec<Set>,
+    sets: Vec<Arc<Set>>,
     /// As configuration and keys write it.
     algorithm: String,
     ttl: Duration,
@@ -60,8 +60,9 @@ struct State {
 
 /// What there is under a key id.
 pub(super) enum Found {
-    /// Keys, each with the `iss` it speaks for where that is known.
-    Keys(Vec<(Option<String>, Arc<DecodingKey>)>),
+    /// Keys, each with the `iss` it speaks for where that is known; and whether another issuer may
+    /// have one too.
+    Keys(Vec<(Option<String>, Arc<DecodingKey>)>, bool),
     /// None, and no issuer need be asked.
     Unknown,
     /// None, but an issuer may have it, or does not answer.
@@ -76,7 +77,7 @@ impl Keys {
             let by_id = read(text.as_bytes(), &config.algorithm)
                 .map_err(|error| ConfigError(format!("JWT_JWKS_FILE: {error}")))?;
             let state = Mutex::new(State { by_id, ..State::default() });
-            sets.push(Set { issuer: None, state, remote: None });
+            sets.push(Arc::new(Set { issuer: None, state, remote: None }));
         }
         if !config.sources.is_empty() {
             let fetcher = Fetcher::new(config.keys_ca.as_deref())
@@ -89,7 +90,7 @@ impl Keys {
                 let remote =
                     Remote { url, fetcher: fetcher.clone(), flight: tokio::sync::Mutex::default() };
                 let state = Mutex::default();
-                sets.push(Set { issuer: issuer.clone(), state, remote: Some(remote) });
+                sets.push(Arc::new(Set { issuer: issuer.clone(), state, remote: Some(remote) }));
             }
         }
         Ok(Self {
@@ -115,7 +116,7 @@ impl Keys {
             }
         }
         match (found.is_empty(), perhaps) {
-            (false, _) => Found::Keys(found),
+            (false, perhaps) => Found::Keys(found, perhaps),
             (true, true) => Found::Perhaps,
             (true, false) => Found::Unknown,
         }
@@ -129,15 +130,24 @@ impl Keys {
     /// Asks every source that was not asked within the cooldown; waits for those that are being
     /// asked.
     pub(super) async fn refresh(&self) {
-        for set in &self.sets {
-            set.refresh(self.cooldown, &self.algorithm).await;
+        // Tasks of their own: who asked may go away, and the cooldown is spent by then.
+        let ask = |set: &Arc<Set>| {
+            let (set, algorithm) = (set.clone(), self.algorithm.clone());
+            let cooldown = self.cooldown;
+            tokio::spawn(async move { set.refresh(cooldown, &algorithm).await })
+        };
+        let remote = self.sets.iter().filter(|set| set.remote.is_some());
+        let asked: Vec<_> = remote.map(ask).collect();
+        for one in asked {
+            // A fetch that panicked brought nothing, as one that failed.
+            let _ = one.await;
         }
     }
 
     /// The time to the next fetch by age.
     pub(super) fn due_in(&self) -> Duration {
         let now = Instant::now();
-        let left = |set: &Set| {
+        let left = |set: &Arc<Set>| {
             let state = set.state();
             match (state.had, state.tried) {
                 // One that failed is asked again soon, not at each cooldown.
@@ -187,6 +197,8 @@ impl Set {
             Err(error) => Err(error.to_string()),
         };
         let mut state = self.state();
+        // From its end, so that those who waited for a slow one do not each ask again.
+        state.tried = Some(Instant::now());
         match fetched {
             Ok(by_id) => {
                 tracing::debug!(url = %remote.url, keys = by_id.len(), "public keys fetched");

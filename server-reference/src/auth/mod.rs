@@ -122,8 +122,8 @@ impl Verifier {
                 let header = decode_header(token).map_err(|_| AuthError::Invalid)?;
                 // Neither may cost a question to the issuer.
                 let named = header.kid.filter(|_| header.alg == self.algorithm);
-                let found = match keys.find(&named.ok_or(AuthError::Invalid)?) {
-                    Found::Keys(found) => found,
+                let (found, perhaps) = match keys.find(&named.ok_or(AuthError::Invalid)?) {
+                    Found::Keys(found, perhaps) => (found, perhaps),
                     Found::Unknown => return Err(AuthError::Invalid),
                     Found::Perhaps => return Err(AuthError::Unavailable),
                 };
@@ -135,7 +135,11 @@ impl Verifier {
                         break;
                     }
                 }
-                verdict?
+                match verdict {
+                    // Signed by none of them; there may be one more.
+                    Err(AuthError::Invalid) if perhaps => return Err(AuthError::Unavailable),
+                    verdict => verdict?,
+                }
             }
         };
         let principal = claims.principal(unix_ms(), self.require_exp)?;

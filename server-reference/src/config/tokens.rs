@@ -170,6 +170,11 @@ fn sources(settings: &Settings, insecure: bool) -> Result<Vec<KeySource>, Config
         let url = &source.url;
         let uri: Option<http::Uri> = url.parse().ok();
         let host = uri.as_ref().and_then(http::Uri::host);
+        let authority = uri.as_ref().and_then(http::Uri::authority);
+        if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+            // Not shown: it would stand in logs.
+            return Err(ConfigError(format!("{name}: a URL with a user or password in it")));
+        }
         let trusted = match uri.as_ref().and_then(http::Uri::scheme_str) {
             Some("https") => true,
             // Whoever can change what is on the way could sign any token.

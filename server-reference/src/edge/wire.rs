@@ -128,7 +128,11 @@ impl ReadHalf {
                 let mut rest = raw.filled();
                 let mut ended = rest.is_empty();
                 while !rest.is_empty() {
-                    session.read_tls(&mut rest)?;
+                    // Behind the peer's goodbye nothing is taken any more, nor does it mean anything.
+                    if session.read_tls(&mut rest)? == 0 {
+                        ended = true;
+                        break;
+                    }
                     session
                         .process_new_packets()
                         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -177,6 +181,7 @@ impl WriteHalf {
         let mut session = locked(session);
         self.drain(&mut session)?;
         let taken = session.writer().write_vectored(slices)?;
+        // What was taken is never given back: it would be written twice.
         match self.drain(&mut session) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(taken),
@@ -211,7 +216,12 @@ impl WriteHalf {
 
     fn drain(&self, session: &mut ServerConnection) -> io::Result<()> {
         while session.wants_write() {
-            session.write_tls(&mut Out(&self.tcp))?;
+            match session.write_tls(&mut Out(&self.tcp)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                written => {
+                    written?;
+                }
+            }
         }
         Ok(())
     }

@@ -50,7 +50,8 @@ impl Caller {
                 organization: None,
                 roles: vec!["service".into()],
                 token_id: None,
-                issued: 0,
+                // Revocations name tokens by when they were issued; a key is taken away by configuration.
+                issued: u64::MAX,
                 expires: None,
             },
         }

@@ -22,7 +22,7 @@ pub(super) async fn page(root: &Path, method: &Method, uri: &Uri) -> Response<Bo
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind(&path)));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Names of built files carry a digest of what they hold; the page that names them does not.
-    let caching = if path.components().any(|part| part.as_os_str() == "assets") {
+    let caching = if path.strip_prefix(root).is_ok_and(|path| path.starts_with("assets")) {
         "public, max-age=31536000, immutable"
     } else {
         "no-cache"
@@ -78,20 +78,23 @@ mod tests {
     #[tokio::test]
     async fn files_are_served_with_their_type_and_others_are_missing() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("assets")).unwrap();
-        std::fs::write(folder.path().join("index.html"), "<p>").unwrap();
-        std::fs::write(folder.path().join("assets/a.wasm"), "x").unwrap();
-        let ask = async |path: &'static str| {
-            page(folder.path(), &Method::GET, &Uri::from_static(path)).await
-        };
+        // The folder's own place says nothing about what is in it.
+        let root = folder.path().join("assets/ui");
+        std::fs::create_dir_all(root.join("assets")).unwrap();
+        std::fs::write(root.join("index.html"), "<p>").unwrap();
+        std::fs::write(root.join("assets/a.wasm"), "x").unwrap();
+        let ask =
+            async |path: &'static str| page(&root, &Method::GET, &Uri::from_static(path)).await;
         let index = ask("/").await;
         assert_eq!(index.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
         assert_eq!(index.headers()[header::CACHE_CONTROL], "no-cache");
         let wasm = ask("/assets/a.wasm").await;
         assert_eq!(wasm.headers()[header::CONTENT_TYPE], "application/wasm");
+        let caching = wasm.headers()[header::CACHE_CONTROL].to_str().unwrap();
+        assert!(caching.ends_with("immutable"), "{caching}");
         assert_eq!(ask("/assets").await.status(), StatusCode::NOT_FOUND);
         assert_eq!(ask("/b.js").await.status(), StatusCode::NOT_FOUND);
-        let post = page(folder.path(), &Method::POST, &Uri::from_static("/")).await;
+        let post = page(&root, &Method::POST, &Uri::from_static("/")).await;
         assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
     }
 }

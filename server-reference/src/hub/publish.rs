@@ -3,6 +3,7 @@
 use super::{
     CallId, Hub, Output, Publish, PublishEvent, Waiting,
     permissions::{authorize_publish, room_key},
+    revocations::Verdict,
     rooms::Ephemeral,
     sends::judge_key,
 };
@@ -42,6 +43,8 @@ pub(super) struct Publishes {
     pending: BTreeMap<Ticket, Pending>,
     /// Those that an id alone names: asked again meanwhile, they are one.
     under_way: HashMap<(TenantId, ItemId), Ticket>,
+    /// Those whose tenant's revocations are being read (P-C6a).
+    unchecked: BTreeMap<TenantId, Vec<(CallId, Publish)>>,
 }
 
 impl Pending {
@@ -62,8 +65,35 @@ fn error(code: Code, message: &str) -> ErrorBody {
 impl Hub {
     /// The server's own code publishes.
     pub(super) fn handle_publish(&mut self, call: CallId, publish: Publish) {
+        if let Some(by) = publish.by.clone() {
+            let refused = match self.parts.check(&by, self.now) {
+                Verdict::Valid => None,
+                Verdict::Revoked => Some(error(
+                    Code::TOKEN_REVOKED,
+                    "the token, its user or its tenant was revoked",
+                )),
+                Verdict::Loading => {
+                    let waiting: usize = self.publishes.unchecked.values().map(Vec::len).sum();
+                    if waiting < MOST_UNDER_WAY {
+                        let same = self.publishes.unchecked.entry(by.tenant.clone()).or_default();
+                        return same.push((call, publish));
+                    }
+                    Some(error(Code::UNAVAILABLE, "too many publishes under way"))
+                }
+            };
+            if let Some(refused) = refused {
+                return self.outputs.push_back(Output::Published(call, Err(refused)));
+            }
+        }
         if let Err(error) = self.begin_publish(call, publish) {
             self.outputs.push_back(Output::Published(call, Err(error)));
+        }
+    }
+
+    /// The tenant's revocations are known now.
+    pub(super) fn publish_again(&mut self, tenant: &TenantId) {
+        for (call, publish) in self.publishes.unchecked.remove(tenant).unwrap_or_default() {
+            self.handle_publish(call, publish);
         }
     }
 

@@ -105,6 +105,7 @@ impl Hub {
         for (conn, principal) in self.unchecked.remove(tenant).unwrap_or_default() {
             self.handle_verified(conn, Ok(principal));
         }
+        self.publish_again(tenant);
     }
 
     /// Closes whom a durable revocation names.
