@@ -431,6 +431,29 @@ fn p_c6a_a_revoked_user_is_cut_and_stays_out() {
 }
 
 #[test]
+fn p_c6a_a_revoked_back_end_publishes_no_more_over_http() {
+    let site = Site::start(&[]);
+    let token = site.token("t", "plant", &["service"]);
+    let back_end = format!("Bearer {token}");
+    let admin = format!("Bearer {}", site.token("t", "boss", &["admin"]));
+    let event = json!({"events": [{"room": "default/plant", "event": "e", "data": 1}]}).to_string();
+    let publish = |who: &str| site.http("POST", "/publish", &[("authorization", who)], &event);
+    // Nobody of the tenant was here before: its revocations are read first.
+    assert_eq!(publish(&back_end).status, 200);
+    let mut peer = Peer::connect(site.addr);
+    peer.hello(Some(&token));
+    peer.expect("welcome");
+    let body = json!({"user": "plant", "notBefore": u64::from(u32::MAX) * 1000}).to_string();
+    assert_eq!(site.http("POST", "/revoke", &[("authorization", &admin)], &body).status, 202);
+    // The revocation holds once it is durable; then it closes who is there.
+    assert_eq!(peer.closed(), 4103);
+    let refused = publish(&back_end);
+    assert_eq!(refused.status, 401);
+    assert!(refused.body.contains("token_revoked"));
+    assert_eq!(publish(&admin).status, 200);
+}
+
+#[test]
 fn p_c7_the_same_outbox_twice_closes_the_older() {
     let site = Site::start(&[]);
     let producer = rand_hex();

@@ -125,6 +125,7 @@ impl From<ErrorBody> for Refusal {
     fn from(error: ErrorBody) -> Self {
         let status = match error.code.as_str() {
             "forbidden" => StatusCode::FORBIDDEN,
+            "token_revoked" => StatusCode::UNAUTHORIZED,
             "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
             "rate" => StatusCode::TOO_MANY_REQUESTS,
             "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
