@@ -1,14 +1,14 @@
 //! A client's store with its faults: failing commits, slow commits, rollback, wipe, and a lock that
 //! another process may take.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 use wardline::machine::{Owner, Snapshot, StoreError, StoreOp};
 
-/// What a process holds of a store: whose outbox it opened, and under which lock generation.
+/// What a process holds of a store: which outbox it opened, and under which lock generation.
 #[derive(Clone, Debug, Default)]
 pub struct Session {
-    /// The outbox it opened.
-    pub owner: Option<Owner>,
+    /// The outbox it opened: it stays the same when another process binds it to an owner.
+    shelf: usize,
     /// The lock generation it got.
     pub lock: u64,
 }
@@ -16,8 +16,21 @@ pub struct Session {
 /// Everything durable of one store.
 #[derive(Clone, Debug, Default)]
 struct Content {
-    parts: BTreeMap<Option<Owner>, Snapshot>,
-    bound: Option<Owner>,
+    /// The outbox without an owner yet, or the one it became, and those of other owners.
+    shelves: Vec<Snapshot>,
+    /// The one bound last.
+    last: usize,
+}
+
+impl Content {
+    fn shelf_of(&self, owner: &Owner) -> Option<usize> {
+        self.shelves.iter().position(|shelf| shelf.owner.as_ref() == Some(owner))
+    }
+
+    fn add(&mut self, owner: Option<Owner>) -> usize {
+        self.shelves.push(Snapshot { owner, ..Snapshot::default() });
+        self.shelves.len() - 1
+    }
 }
 
 /// One store, shared by the processes that open it.
@@ -45,28 +58,36 @@ impl Disk {
         session: &mut Session,
     ) -> Result<Snapshot, StoreError> {
         self.fault()?;
-        let owner = owner.or_else(|| self.content.bound.clone());
-        if owner.is_some() {
-            self.content.bound.clone_from(&owner);
+        if self.content.shelves.is_empty() {
+            self.content.last = self.content.add(None);
         }
+        let shelf = match owner {
+            None => self.content.last,
+            Some(owner) => match self.content.shelf_of(&owner) {
+                Some(shelf) => shelf,
+                None => self.content.add(Some(owner)),
+            },
+        };
+        self.content.last = shelf;
         self.lock += 1;
-        *session = Session { owner: owner.clone(), lock: self.lock };
-        let part = self.content.parts.entry(owner.clone()).or_default();
-        part.owner = owner;
+        *session = Session { shelf, lock: self.lock };
+        let part = &self.content.shelves[shelf];
         Ok(Snapshot { durable: true, lock: self.lock, ..part.clone() })
     }
 
     /// Commits a batch: all of it or nothing.
     ///
     /// # Errors
-    /// [`StoreError::NotOwner`] when it numbers or ends items and the lock is gone; [`StoreError::Io`] by fault.
+    /// [`StoreError::NotOwner`] when it binds, numbers or ends items and the lock is gone;
+    /// [`StoreError::Io`] by fault.
     pub fn commit(&mut self, session: &mut Session, ops: &[StoreOp]) -> Result<(), StoreError> {
         self.fault()?;
         if session.lock == 0 {
             return Err(StoreError::Io("written before it was loaded".into()));
         }
         let owned = |op: &StoreOp| {
-            matches!(op, StoreOp::Number(..) | StoreOp::Lane(..) | StoreOp::Skip(..))
+            let numbers = matches!(op, StoreOp::Number(..) | StoreOp::Lane(..) | StoreOp::Skip(..));
+            numbers || matches!(op, StoreOp::Bind(_) | StoreOp::Producer(_))
         };
         if ops.iter().any(owned) && session.lock != self.lock {
             return Err(StoreError::NotOwner);
@@ -80,12 +101,18 @@ impl Disk {
     /// What is durable for the outbox a session opened.
     #[must_use]
     pub fn view(&self, session: &Session) -> Option<&Snapshot> {
-        self.content.parts.get(&session.owner)
+        self.content.shelves.get(session.shelf)
+    }
+
+    /// Whose outbox a session writes to.
+    #[must_use]
+    pub fn owner(&self, session: &Session) -> Option<&Owner> {
+        self.view(session)?.owner.as_ref()
     }
 
     /// Every outbox on the disk.
     pub fn parts(&self) -> impl Iterator<Item = &Snapshot> {
-        self.content.parts.values()
+        self.content.shelves.iter()
     }
 
     /// Whether a session still holds the lock.
@@ -126,7 +153,7 @@ impl Disk {
             self.bind(session, owner);
             return;
         }
-        let part = self.content.parts.entry(session.owner.clone()).or_default();
+        let part = &mut self.content.shelves[session.shelf];
         let item_of = |part: &mut Snapshot, id| part.items.iter().position(|i| i.item.id == id);
         match op {
             StoreOp::Bind(_) => {}
@@ -160,20 +187,18 @@ impl Disk {
         }
     }
 
+    /// What has no owner yet becomes the owner's; else the owner's own is gone on with.
     fn bind(&mut self, session: &mut Session, owner: &Owner) {
-        if session.owner.as_ref() == Some(owner) {
-            return;
-        }
-        let mut moved = self.content.parts.remove(&session.owner).unwrap_or_default();
-        moved.owner = Some(owner.clone());
-        let key = Some(owner.clone());
-        if let Some(there) = self.content.parts.get_mut(&key) {
-            there.items.append(&mut moved.items);
-        } else {
-            self.content.parts.insert(key.clone(), moved);
-        }
-        self.content.bound.clone_from(&key);
-        session.owner = key;
+        let shelf = match self.content.shelf_of(owner) {
+            Some(shelf) => shelf,
+            None if self.content.shelves[session.shelf].owner.is_none() => {
+                self.content.shelves[session.shelf].owner = Some(owner.clone());
+                session.shelf
+            }
+            None => self.content.add(Some(owner.clone())),
+        };
+        session.shelf = shelf;
+        self.content.last = shelf;
     }
 }
 

@@ -61,7 +61,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Not drawn yet: what is open about them stands in the report of the harness.
+    /// Not drawn yet. Open: the holder ends by time what another process was told refused.
     pub const PENDING: [Self; 1] = [Self::StoreShared];
 
     /// All of them.

@@ -88,8 +88,9 @@ impl Contents {
     /// (P-S1).
     pub fn commit(&mut self, holder: &mut Holder, ops: Vec<StoreOp>) -> Result<(), StoreError> {
         let numbers = |op: &StoreOp| {
-            // Who lost the lock neither numbers an item nor ends one.
-            matches!(op, StoreOp::Number(..) | StoreOp::Lane(..) | StoreOp::Skip(..))
+            // Who lost the lock neither binds the store, nor numbers an item, nor ends one.
+            let binds = matches!(op, StoreOp::Bind(_) | StoreOp::Producer(_));
+            binds || matches!(op, StoreOp::Number(..) | StoreOp::Lane(..) | StoreOp::Skip(..))
         };
         if holder.lock != self.lock && ops.iter().any(numbers) {
             return Err(StoreError::NotOwner);

@@ -177,6 +177,8 @@ pub(crate) async fn the_older_holder_of_the_lock_gives_no_numbers<S: Shelf>(shel
     // Nor does it end an item: the holder may have sent it.
     let end = vec![StoreOp::Skip(id, Code::EXPIRED)];
     assert_eq!(commit(&mut first, end).await, Err(StoreError::NotOwner));
+    let bind = vec![StoreOp::Bind(owner("a"))];
+    assert_eq!(commit(&mut first, bind).await, Err(StoreError::NotOwner));
     // It may still add what the holder will number.
     commit(&mut first, vec![put(3)]).await.unwrap();
     commit(&mut second, vec![StoreOp::Number(id, Some(1))]).await.unwrap();

@@ -305,7 +305,11 @@ impl Machine {
     }
 
     fn handle_loaded(&mut self, loaded: Result<Box<Snapshot>, StoreError>, now: Now) {
+        let overtaken = self.outbox.is_overtaken();
         let loaded = loaded.map(|mut snapshot| {
+            if overtaken {
+                return *snapshot;
+            }
             self.rooms.handle_loaded(std::mem::take(&mut snapshot.cursors), now);
             for stored in snapshot.items.iter().filter(|stored| stored.item.command) {
                 self.calls.expect_result(stored.item.id);

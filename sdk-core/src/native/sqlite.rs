@@ -186,8 +186,9 @@ impl Store {
         let mut results = Vec::with_capacity(batches.len());
         for (batch, ops) in batches {
             let numbers = |op: &StoreOp| {
-                // Who lost the lock neither numbers an item nor ends one.
-                matches!(op, StoreOp::Number(..) | StoreOp::Lane(..) | StoreOp::Skip(..))
+                // Who lost the lock neither binds the store, nor numbers an item, nor ends one.
+                let binds = matches!(op, StoreOp::Bind(_) | StoreOp::Producer(_));
+                binds || matches!(op, StoreOp::Number(..) | StoreOp::Lane(..) | StoreOp::Skip(..))
             };
             let result = if lock != holder.lock && ops.iter().any(numbers) {
                 Err(StoreError::NotOwner)

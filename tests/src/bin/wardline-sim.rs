@@ -37,7 +37,7 @@ struct Options {
     /// Go on after a failing seed, and count failures by invariant.
     #[arg(long)]
     survey: bool,
-    /// Have this kind of fault in every world, by its name; pending ones too.
+    /// Have this kind of fault in every world, by its name.
     #[arg(long)]
     fault: Option<String>,
     /// Plant one deliberate fault, by its name.
@@ -181,7 +181,7 @@ fn many(options: &Options) -> ExitCode {
         print_trace(&report, options.lines);
         println!("{:?}", Summary(&report));
     }
-    for (seed, violation) in totals.failures.iter().take(20) {
+    for (seed, violation) in totals.failures.iter().take(options.lines) {
         println!("seed {seed} breaks {violation}");
     }
     println!(

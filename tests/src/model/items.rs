@@ -70,8 +70,8 @@ pub struct Item {
     pub cancelled: bool,
     /// It has a time to live of its own.
     pub ttl: bool,
-    /// What the application was told, with the life of the process in which.
-    pub outcomes: Vec<(u32, Outcome)>,
+    /// What applications were told, with the process and its life in which.
+    pub outcomes: Vec<((usize, u32), Outcome)>,
     /// Where it now stands in logs.
     pub standing: Vec<(RoomKey, Mark)>,
     /// A fail-over took it from a log.
@@ -88,7 +88,13 @@ impl Item {
     /// # Errors
     /// It was told before, or it was told something else in another life. `lossy`: the log lost
     /// something durable, so that an acceptance that was told may have been undone.
-    pub fn settled(&mut self, id: ItemId, life: u32, outcome: &Outcome, lossy: bool) -> Checked {
+    pub fn settled(
+        &mut self,
+        id: ItemId,
+        life: (usize, u32),
+        outcome: &Outcome,
+        lossy: bool,
+    ) -> Checked {
         hold!(!self.failed, Outcome, "{id} settles {outcome:?}, its submit had failed");
         let before = &self.outcomes;
         let twice = before.iter().any(|(then, _)| *then == life);
@@ -116,6 +122,12 @@ impl Item {
     #[must_use]
     pub fn was_undone(&self, lossy: bool) -> bool {
         self.lost_by_log || lossy && !self.persist
+    }
+
+    /// Whether another process was told its end.
+    #[must_use]
+    pub fn was_told_elsewhere(&self, client: usize) -> bool {
+        self.outcomes.iter().any(|((process, _), _)| *process != client)
     }
 
     /// Whether something definite other than acceptance was told.

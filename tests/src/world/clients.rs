@@ -2,7 +2,7 @@
 
 use super::{
     World,
-    process::Call,
+    process::{Call, Positions},
     schedule::{Due, Who},
 };
 use crate::{
@@ -44,6 +44,7 @@ impl World {
         process.bound = None;
         process.store_free = now;
         process.session = Session::default();
+        process.cursors = None;
         process.pace = crate::pace::Pace::default();
         process.app = crate::app::App::default();
         let config = Config {
@@ -241,7 +242,7 @@ impl World {
         hold!(first == batch, Livelock, "batches out of order in the harness");
         let disk = process.disk;
         let result = self.disks[disk].commit(&mut process.session, &ops);
-        let owner = process.session.owner.clone();
+        let owner = self.disks[disk].owner(&process.session).cloned();
         if result.is_ok() {
             let mut added = false;
             for op in &ops {
@@ -252,7 +253,15 @@ impl World {
                             item.owner.clone_from(&owner);
                         }
                     }
+                    StoreOp::Cursor(name, room, cursor) => {
+                        if let Some(known) = &mut self.clients[who.client].cursors {
+                            known.at.insert((name.clone(), room.clone()), *cursor);
+                        }
+                    }
                     StoreOp::Bind(owner) => {
+                        if let Some(known) = &mut self.clients[who.client].cursors {
+                            known.owner = Some(owner.clone());
+                        }
                         let view = self.disks[disk].view(&self.clients[who.client].session);
                         for stored in view.iter().flat_map(|view| &view.items) {
                             if let Some(item) = self.model.items.get_mut(stored.item.id)
@@ -298,6 +307,13 @@ impl World {
         }
         let disk = process.disk;
         let result = self.disks[disk].load(owner, &mut process.session).map(Box::new);
+        if let Ok(snapshot) = &result
+            && process.cursors.is_none()
+        {
+            // What other processes store from now on a machine learns at its next start.
+            let at = snapshot.cursors.iter().map(|(name, at)| (name.clone(), *at)).collect();
+            process.cursors = Some(Positions { owner: snapshot.owner.clone(), at });
+        }
         self.tell(who, Input::Loaded(result))
     }
 

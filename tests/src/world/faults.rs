@@ -149,13 +149,14 @@ impl World {
             }
             Step::NewOwner => {
                 let client = self.any_client();
-                let who = &mut self.clients[client].identity;
-                let first = &self.plan.clients[client];
-                *who = if who.user == "other" {
+                let first = &self.clients[client].home;
+                let who = &self.clients[client].identity;
+                let next = if who.user == "other" {
                     first.clone()
                 } else {
                     Identity::new(&first.tenant, "other", Some("o1"))
                 };
+                self.clients[client].identity = next;
                 self.set_token(client)
             }
             Step::Revoke => self.revoke(),
@@ -232,8 +233,7 @@ impl World {
 
     fn restart_with_other_store(&mut self, client: usize, wipe: bool) -> Checked {
         let disk = self.clients[client].disk;
-        let sharers: Vec<usize> =
-            (0..self.clients.len()).filter(|other| self.clients[*other].disk == disk).collect();
+        let sharers = self.sharers(disk);
         for sharer in &sharers {
             self.crash_client(*sharer)?;
         }
@@ -265,7 +265,7 @@ impl World {
         let other = (client + 1) % self.clients.len();
         self.crash_client(client)?;
         self.clients[client].disk = self.clients[other].disk;
-        self.clients[client].identity = self.clients[other].identity.clone();
+        self.become_as(client, other);
         self.start(client)
     }
 
@@ -284,7 +284,11 @@ impl World {
         if to == from {
             return Ok(());
         }
-        self.crash_client(client)?;
+        // Whoever had the store open finds another one, of another user.
+        let sharers = self.sharers(to);
+        for sharer in &sharers {
+            self.crash_client(*sharer)?;
+        }
         self.disks[to] = self.disks[from].clone();
         self.disks[to].disturbed += 1;
         self.disks[from].disturbed += 1;
@@ -299,8 +303,22 @@ impl World {
                 item.excused = true;
             }
         }
+        for sharer in sharers {
+            self.become_as(sharer, other);
+            self.start(sharer)?;
+        }
+        Ok(())
+    }
+
+    /// A process speaks for the user another one speaks for.
+    fn become_as(&mut self, client: usize, other: usize) {
         self.clients[client].identity = self.clients[other].identity.clone();
-        self.start(client)
+        self.clients[client].home = self.clients[other].home.clone();
+    }
+
+    /// The processes that open a store.
+    fn sharers(&self, disk: usize) -> Vec<usize> {
+        (0..self.clients.len()).filter(|client| self.clients[*client].disk == disk).collect()
     }
 
     fn revoke(&mut self) -> Checked {

@@ -49,8 +49,12 @@ impl World {
             snapshot.items.iter().find(|stored| stored.item.id == id).map(|stored| stored.n)
         });
         let disturbed = self.disks[process.disk].disturbed > 0;
+        // Another process on the store was told the end after this one loaded the item, and removed
+        // it: the server repeats the outcome.
+        let over = stored.is_none()
+            && self.model.items.get(id).is_some_and(|item| item.was_told_elsewhere(client));
         hold!(
-            stored == Some(Some(n)) || disturbed,
+            stored == Some(Some(n)) || disturbed || over,
             UnnumberedOnWire,
             "client {client} sends {id} as {n} of lane {lane}, the store has {stored:?}"
         );

@@ -40,6 +40,11 @@ impl World {
             }
             Output::Close(generation, close) => self.client_closes(client, generation, close)?,
             Output::Load(owner) => {
+                let known = self.clients[client].cursors.as_ref();
+                if owner.is_some() && known.is_some_and(|known| known.owner != owner) {
+                    // Another owner's positions are wanted.
+                    self.clients[client].cursors = None;
+                }
                 let at = self.store_time(client);
                 self.schedule.at(at, Due::Loaded(who, owner));
             }
@@ -246,8 +251,8 @@ impl World {
         let process = &mut self.clients[client];
         let Some(sub) = process.app.subs.get_mut(&id).filter(|sub| !sub.joined) else { return };
         let Some(name) = sub.durable.clone() else { return };
-        let view = self.disks[process.disk].view(&process.session);
-        let there = view.and_then(|view| view.cursors.get(&(name.clone(), sub.room.clone())));
+        let known = process.cursors.as_ref();
+        let there = known.and_then(|known| known.at.get(&(name.clone(), sub.room.clone())));
         let mut stored = there.copied();
         // What is on its way to the store the machine knows already.
         for op in process.batches.iter().flat_map(|(_, ops)| ops) {
@@ -373,8 +378,7 @@ impl World {
 
     fn settled(&mut self, client: usize, id: ItemId, outcome: &Outcome) -> Checked {
         let disk = self.clients[client].disk;
-        // Lives count over all processes, which may share a store.
-        let life = self.clients[client].life * 16 + u32::try_from(client).unwrap_or(0);
+        let life = (client, self.clients[client].life);
         let unsure = self.model.has_losses() || self.disks[disk].disturbed > 0;
         let accepted = self.model.items.accepted.contains(&id);
         let lossy = self.model.has_losses();

@@ -12,7 +12,7 @@ use wardline::{
         StoreOp, SubId,
     },
     model::ids::{ItemId, ProducerId},
-    protocol::{Address, Token},
+    protocol::{Address, Cursor, Token},
 };
 
 /// A client process and what it remembers of its machine's work.
@@ -23,6 +23,8 @@ pub struct Process {
     pub disk: usize,
     /// Who it is.
     pub identity: Identity,
+    /// Who it is while it is not another user for a time.
+    pub home: Identity,
     /// Counted at each start.
     pub life: u32,
     /// None: the process is not running.
@@ -31,6 +33,8 @@ pub struct Process {
     pub clock: Clock,
     /// What it holds of its store.
     pub session: Session,
+    /// The durable positions its machine knows.
+    pub cursors: Option<Positions>,
     /// Batches on their way to the store, in order.
     pub batches: VecDeque<(BatchId, Vec<StoreOp>)>,
     /// When the store is free again.
@@ -77,6 +81,15 @@ pub struct Process {
     pub heard: Vec<Heard>,
 }
 
+/// Durable positions of an owner's store: as they were loaded, and as the machine itself moved them.
+#[derive(Clone, Debug, Default)]
+pub struct Positions {
+    /// Whose.
+    pub owner: Option<Owner>,
+    /// By name and room.
+    pub at: BTreeMap<(String, Address), Cursor>,
+}
+
 /// What an application was told.
 #[derive(Clone, Debug)]
 pub enum Heard {
@@ -121,11 +134,13 @@ impl Process {
         Self {
             index,
             disk,
+            home: identity.clone(),
             identity,
             life: 0,
             machine: None,
             clock: Clock::default(),
             session: Session::default(),
+            cursors: None,
             batches: VecDeque::new(),
             store_free: Duration::ZERO,
             timer: None,

@@ -258,8 +258,8 @@ impl World {
         self.next_sub += 1;
         let id = SubId(self.next_sub);
         let stored = subscribe.durable.as_ref().and_then(|name| {
-            let view = self.disks[process.disk].view(&process.session)?;
-            view.cursors.get(&(name.clone(), room.clone())).copied()
+            let known = process.cursors.as_ref()?;
+            known.at.get(&(name.clone(), room.clone())).copied()
         });
         let mut sub = Sub::new(
             room.clone(),

@@ -46,9 +46,10 @@ use crate::{
 use item::{Items, MAX_CANCELS, Put, Stage, wire_bytes};
 use lane::{Flow, Lane};
 use queue::ORDER_STEP;
+use settle::Deferred;
 use std::{collections::VecDeque, time::Duration};
 use store::Hold as StoreHold;
-use writes::Writes;
+use writes::{Proof, Writes};
 
 /// A batch of writes as the part that asked for it knows it. The machine gives the batch its
 /// `BatchId` and hands the answer back under the ticket.
@@ -93,6 +94,8 @@ pub struct Outbox {
     max_bytes: usize,
     limits: Limits,
     store: StoreHold,
+    /// The load under way is not wanted any more: another owner's is, behind it.
+    overtaken: bool,
     /// The generation under which the lock was taken last.
     lock: u64,
     owner: Option<Owner>,
@@ -106,6 +109,8 @@ pub struct Outbox {
     losses: u32,
     /// Something waits for the outcomes behind `welcome`: a `ping` is due, so that an end is seen.
     barrier_due: bool,
+    /// What the server said before the lock was proved, in its order.
+    deferred: VecDeque<Deferred>,
     lanes: [Lane; LANES as usize],
     items: Items,
     /// Submits that wait for the store to be loaded.
@@ -141,6 +146,7 @@ impl Outbox {
             max_bytes: config.max_bytes,
             limits: Limits::default(),
             store: StoreHold::wanted(None),
+            overtaken: false,
             lock: 0,
             owner: None,
             producer: stray,
@@ -149,6 +155,7 @@ impl Outbox {
             forked: false,
             losses: 0,
             barrier_due: false,
+            deferred: VecDeque::new(),
             lanes,
             items: Items::default(),
             early: VecDeque::new(),
@@ -169,6 +176,12 @@ impl Outbox {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.store.is_ready()
+    }
+
+    /// Whether the next answer to a load is passed over: it is the former owner's.
+    #[must_use]
+    pub fn is_overtaken(&self) -> bool {
+        self.overtaken
     }
 
     /// The owner the store is bound to (P-S1a).
@@ -307,6 +320,8 @@ impl Outbox {
     #[must_use]
     pub fn hello(&mut self) -> (ProducerId, Lanes) {
         self.said = Some(self.speaks_as());
+        self.deferred.clear();
+        self.writes.proof = if self.is_ours() { Proof::Wanted } else { Proof::Given };
         if !self.is_ours() {
             return (self.stray, Lanes::new());
         }
@@ -335,20 +350,22 @@ impl Outbox {
     /// itself transmits a `ping`, so that an answer comes.
     pub fn handle_settled(&mut self, now: Now) {
         self.now = now;
-        self.settle_all();
+        if !self.defer(Deferred::Settled) {
+            self.settle_all();
+        }
     }
 
     /// Takes `ok`.
     pub fn handle_accepted(&mut self, frame: Accepted, now: Now) {
         self.now = now;
-        self.answered(frame.lane, frame.n, frame.id, Outcome::Accepted(frame.seq));
+        self.take_answer(frame.lane, frame.n, frame.id, Outcome::Accepted(frame.seq));
     }
 
     /// Takes `refused`.
     pub fn handle_refused(&mut self, frame: Refused, now: Now) {
         self.now = now;
         let outcome = item::outcome_of(frame.code, frame.message);
-        self.answered(frame.lane, frame.n, frame.id, outcome);
+        self.take_answer(frame.lane, frame.n, frame.id, outcome);
     }
 
     /// Takes `hold`.

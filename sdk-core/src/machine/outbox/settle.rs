@@ -4,6 +4,7 @@ use super::{
     Outbox,
     item::{POISON_DEATHS, Put, Stage},
     lane::{Flow, Lane},
+    writes::Proof,
 };
 use crate::{
     machine::io::{ApiEvent, Outcome, Owner},
@@ -11,12 +12,54 @@ use crate::{
     protocol::{
         Code,
         frames::{Hold, Lanes},
-        limits::LANES,
+        limits::{LANES, WINDOW},
     },
 };
 use std::time::Duration;
 
+/// What the server says is put off until the lock is proved: at most the outcomes it keeps.
+const MAX_DEFERRED: usize = LANES as usize * WINDOW as usize + 2;
+
+/// What the server said before the lock was proved.
+#[derive(Clone, Debug)]
+pub(super) enum Deferred {
+    Welcome(Option<Lanes>),
+    Answer(u8, u64, ItemId, Outcome),
+    /// The outcomes are complete.
+    Settled,
+}
+
 impl Outbox {
+    /// Puts off what the server says until the lock is proved. False: it is proved.
+    pub(super) fn defer(&mut self, said: Deferred) -> bool {
+        if self.writes.proof == Proof::Given || self.said.is_none() {
+            return false;
+        }
+        let again =
+            matches!((&said, self.deferred.back()), (Deferred::Settled, Some(Deferred::Settled)));
+        if !again && self.deferred.len() < MAX_DEFERRED {
+            self.deferred.push_back(said);
+        }
+        true
+    }
+
+    /// The lock is proved: takes what the server said meanwhile.
+    pub(super) fn take_deferred(&mut self) {
+        for said in std::mem::take(&mut self.deferred) {
+            match said {
+                Deferred::Welcome(accepted) => self.begin(accepted),
+                Deferred::Answer(lane, n, id, outcome) => self.answered(lane, n, id, outcome),
+                Deferred::Settled => self.settle_all(),
+            }
+        }
+    }
+
+    pub(super) fn take_answer(&mut self, lane: u8, n: u64, id: ItemId, outcome: Outcome) {
+        if !self.defer(Deferred::Answer(lane, n, id, outcome.clone())) {
+            self.answered(lane, n, id, outcome);
+        }
+    }
+
     pub(super) fn welcomed(&mut self, owner: Owner, accepted: Option<Lanes>) -> bool {
         match &self.owner {
             Some(bound) if *bound != owner => {
@@ -39,12 +82,18 @@ impl Outbox {
             self.reconnect();
             return true;
         }
+        if !self.defer(Deferred::Welcome(accepted.clone())) {
+            self.begin(accepted);
+        }
+        true
+    }
+
+    fn begin(&mut self, accepted: Option<Lanes>) {
         match accepted {
             Some(accepted) => self.begin_settling(&accepted),
             None => self.settle_without_record(),
         }
         self.draw_if_settled();
-        true
     }
 
     fn begin_settling(&mut self, accepted: &Lanes) {
@@ -221,6 +270,8 @@ impl Outbox {
     pub(super) fn link_down(&mut self, died: bool) {
         self.said = None;
         self.barrier_due = false;
+        self.deferred.clear();
+        self.writes.proof = Proof::Given;
         for index in 0..self.lanes.len() {
             let first = self.lanes[index].flight.first_key_value().map(|(n, _)| *n);
             let id = first.and_then(|n| self.lanes[index].numbered.get(&n).copied());

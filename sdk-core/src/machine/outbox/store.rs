@@ -3,6 +3,7 @@
 use super::{
     Outbox, OutboxOutput,
     item::{Entry, Put, Stage},
+    writes::Proof,
 };
 use crate::{
     machine::io::{ApiEvent, Owner, ReplyValue, Snapshot, StoreError, StoredItem},
@@ -95,6 +96,7 @@ impl Outbox {
     /// Whether a load is on the way: no batch may pass it.
     pub(super) fn is_loading(&self) -> bool {
         match &self.store {
+            _ if self.overtaken => true,
             Hold::Loading { asked, .. } | Hold::Foreign { asked, .. } => *asked,
             Hold::Ours { poke } => matches!(poke, Poke::Asked | Poke::AskedAndDue),
         }
@@ -102,7 +104,7 @@ impl Outbox {
 
     /// Asks for the store's content where it is wanted and nothing is left to be written before.
     pub(super) fn form_load(&mut self) -> Option<OutboxOutput> {
-        if self.writes.flight.is_some() {
+        if self.writes.flight.is_some() || self.overtaken {
             return None;
         }
         match &mut self.store {
@@ -131,7 +133,7 @@ impl Outbox {
     }
 
     pub(super) fn loaded(&mut self, loaded: Result<Snapshot, StoreError>) {
-        if !self.is_loading() {
+        if std::mem::take(&mut self.overtaken) || !self.is_loading() {
             return;
         }
         self.anchor.get_or_insert(self.now);
@@ -188,6 +190,8 @@ impl Outbox {
         let spread = self.rng.u64(0..=u64::try_from(wait.as_millis() / 2).unwrap_or(u64::MAX));
         let retry_at = Some(now.mono + wait + Duration::from_millis(spread));
         self.store = Hold::Foreign { retry_at, asked: false };
+        self.deferred.clear();
+        self.writes.proof = Proof::Given;
         let kept = self.clear();
         for entry in kept {
             self.admit(entry);
@@ -207,6 +211,8 @@ impl Outbox {
         for lane in &mut self.lanes {
             lane.close();
         }
+        // What is on its way is this owner's, not the other's.
+        self.overtaken = self.is_loading();
         self.store = Hold::wanted(Some(owner));
     }
 

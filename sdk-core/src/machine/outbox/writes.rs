@@ -26,6 +26,19 @@ const MAX_PARKED: usize = 16;
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MOST: Duration = Duration::from_secs(30);
 
+/// What a connection waits for: the store's word, given after its `hello`, that the lock is still
+/// ours. Else it would settle and send what another process settled and sent already (P-S1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Nothing is asked, or it is proved.
+    #[default]
+    Given,
+    /// The next batch asks.
+    Wanted,
+    /// This batch asks.
+    Asked(Ticket),
+}
+
 /// What waits for the store.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Writes {
@@ -40,6 +53,8 @@ pub(super) struct Writes {
     pub(super) producer: bool,
     /// A write that needs the lock is wanted, whatever it says.
     pub(super) verify: bool,
+    /// Whether the lock was still ours after the last `hello`.
+    pub(super) proof: Proof,
     pub(super) bind: Option<Owner>,
     pub(super) flight: Option<Flight>,
     next_ticket: u64,
@@ -70,6 +85,7 @@ impl Writes {
             || !self.unnumbered.is_empty()
             || self.producer
             || self.verify
+            || self.proof != Proof::Given
             || self.bind.is_some()
     }
 
@@ -142,7 +158,11 @@ impl Outbox {
     }
 
     fn form_owned(&mut self, flight: &mut Flight, ops: &mut Vec<StoreOp>) {
-        if std::mem::take(&mut self.writes.verify) {
+        let verify = std::mem::take(&mut self.writes.verify);
+        if self.writes.proof == Proof::Wanted {
+            self.writes.proof = Proof::Asked(flight.ticket);
+        }
+        if verify || self.writes.proof != Proof::Given {
             ops.push(StoreOp::Lane(0, self.stored_lane(0)));
         }
         flight.unnumbered = take_some(&mut self.writes.unnumbered);
@@ -245,8 +265,17 @@ impl Outbox {
             return;
         }
         let Some(flight) = self.writes.flight.take() else { return };
+        let asked = self.writes.proof == Proof::Asked(ticket);
+        if asked {
+            self.writes.proof = if result.is_ok() { Proof::Given } else { Proof::Wanted };
+        }
         match result {
-            Ok(()) => self.batch_stored(flight),
+            Ok(()) => {
+                self.batch_stored(flight);
+                if asked {
+                    self.take_deferred();
+                }
+            }
             Err(StoreError::NotOwner) => self.batch_foreign(flight, now),
             Err(StoreError::Io(text)) => self.batch_failed(flight, &text, now),
         }

@@ -663,3 +663,56 @@ fn p_s1_a_replaced_connection_asks_the_store_whether_the_lock_is_still_ours() {
     assert!(producer.is_some());
     assert_ne!(producer, Some(world.conn.as_ref().unwrap().producer));
 }
+
+#[test]
+fn p_s1_who_lost_the_lock_settles_and_sends_nothing_on_its_next_connection() {
+    let mut world = World::connected(70);
+    world.submit(item(1, 3));
+    world.cut();
+    // Another process took the lock, and may have settled the item, or given it another number.
+    world.disk.locked = true;
+    assert!(!world.connect(), "its hello does not speak for the store");
+    assert!(!world.outbox.is_ours() && world.server.seen.is_empty());
+    assert_eq!(world.outcome(1), None, "whoever holds the store tells its end");
+    world.heal();
+    assert_eq!(world.outcome(1), Some(&Outcome::Accepted(Some(1))));
+}
+
+#[test]
+fn p_s1_a_connection_waits_for_the_stores_word_before_it_settles_and_sends() {
+    let mut world = World::connected(71);
+    world.submit(item(1, 3));
+    world.submit(item(2, 3));
+    world.serve_one();
+    world.cut();
+    world.prompt = false;
+    assert!(world.connect());
+    // The outcome of the first follows `welcome`.
+    world.flow();
+    assert_eq!((sends(&world), world.outcome(1)), (vec![], None));
+    while world.store_one() {
+        world.pump();
+    }
+    assert_eq!(world.outcome(1), Some(&Outcome::Accepted(Some(1))));
+    world.flow();
+    assert_eq!(world.outcome(2), Some(&Outcome::Accepted(Some(2))));
+}
+
+#[test]
+fn p_s1a_a_load_under_way_for_one_owner_is_not_taken_for_the_next_ones() {
+    let mut world = World::connected(72);
+    let producer = world.disk.current().producer;
+    world.cut();
+    world.prompt = false;
+    // Another process pokes, and the token names another owner while the store is read.
+    world.outbox.handle_poked(world.now);
+    world.pump();
+    world.user = "v";
+    assert!(!world.connect());
+    assert_eq!(world.asked.len(), 1, "one load at a time");
+    world.prompt = true;
+    world.pump();
+    assert_eq!(world.outbox.owner(), Some(&owner("v")));
+    assert_ne!(world.disk.current().producer, producer);
+    assert_eq!(Some(world.outbox.hello().0), world.disk.current().producer);
+}
