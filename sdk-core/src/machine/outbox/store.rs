@@ -162,8 +162,16 @@ impl Outbox {
             (Err(StoreError::NotOwner), Hold::Ours { .. }) => self.become_foreign(self.now),
             (Err(error), Hold::Loading { owner, .. }) => {
                 if let Some(owner) = owner.take() {
+                    // What the owner before had in memory is in his store; ended in another's it
+                    // would come again there.
+                    let kept = self.clear();
                     self.writes.change_owner(self.owner.as_ref(), Some(&owner));
+                    self.writes.marks.clear();
+                    self.writes.unnumbered.clear();
                     self.owner = Some(owner);
+                    for entry in kept {
+                        self.admit(entry);
+                    }
                 }
                 self.wait_for_store(&error);
             }
