@@ -579,9 +579,11 @@ export class WebSocketClient<Events = DefaultEvents> {
       case 'error':
         this.#emitError(new WardlineError(event.code, event.reason));
         break;
-      case 'volatile':
-        this.#emit('volatile', undefined);
-        break;
+      case 'volatile': {
+        const { type: _, ...why } = event;
+        this.#emit('volatile', why);
+        if (why.reason === 'blocked') this.#emitError(new WardlineError('storage', why.message, 'later'));
+      }
     }
   }
 

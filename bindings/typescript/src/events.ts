@@ -3,9 +3,9 @@ import type {
   Alert as ModelAlert, AlertEvent, Analytics, Camera, DispatchEvent, MonitoringEvent, Metrics, Motion, NotificationEvent,
   PresenceInfo, Recording, SecurityEvent, ServiceStatus, StreamInfo, Threshold, VideoEvent,
 } from './generated/types.js';
-import type { Cursor, WardlineError } from './core/index.js';
+import type { Cursor, Volatile, WardlineError } from './core/index.js';
 
-export type { Cursor };
+export type { Cursor, Volatile };
 
 /** Turns `{event: "a"; data: A} | {event: "b"; data: B} | {event: string; data: unknown}` into `{a: A; b: B}`. */
 export type ByName<Union extends { event: string; data: unknown }> = {
@@ -111,8 +111,8 @@ export interface SystemEvents {
   live: { room: string };
   /** An item of the outbox changed. */
   outbox: OutboxItem;
-  /** What is queued is lost with this process: the durable store is missing or blocked. */
-  volatile: undefined;
+  /** What is queued is lost with this process. Where the store is `blocked`, an `error` with code `storage` says so too. */
+  volatile: Volatile;
   error: WardlineError;
 }
 

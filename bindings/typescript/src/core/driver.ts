@@ -44,7 +44,8 @@ export interface Listener {
 }
 
 type Told =
-  | Exclude<ClientEvent, { type: 'result' }>
+  | Exclude<ClientEvent, { type: 'result' | 'volatile' }>
+  | { type: 'volatile' }
   | { type: 'result'; id: string; result?: unknown; error?: Failure }
   | { type: 'demand'; stream: number; viewers: number };
 
@@ -108,6 +109,7 @@ export class Driver {
   #due: number | null = null;
   #store: Promise<Store>;
   #durable = false;
+  #why: Store['why'];
   #asks: (StoreBatch & { id: number } | 'load')[] = [];
   #keeping = false;
 
@@ -393,6 +395,7 @@ export class Driver {
       const store = await this.#store;
       const { lock, entries } = await store.load();
       this.#durable = store.durable;
+      this.#why = store.why;
       entries.sort(([a], [b]) => (a < b ? -1 : 1));
       this.tell({ c: 'loaded', lock, durable: this.#durable, entries });
     } catch (error) {
@@ -447,9 +450,11 @@ export class Driver {
       }
       case 'demand':
         return this.publishers.get(told.stream)?.(told.viewers);
-      case 'volatile':
+      case 'volatile': {
         this.volatile = true;
-        return this.#report(told);
+        const [reason, message] = this.#why ?? ['asked', 'the outbox is kept in memory'];
+        return this.#report({ ...told, reason, message });
+      }
       default:
         return this.#report(told);
     }

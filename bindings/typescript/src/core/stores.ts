@@ -27,6 +27,10 @@ export function memoryStore(): Store {
 const ENTRIES = 'entries';
 const LOCK = 'lock';
 const LOST = 'lost';
+/** Past this an open request is taken for blocked: browsers set no limit. */
+const OPEN_WITHIN = 3000;
+/** Generations that are remembered as over. */
+const REMEMBERED = 1000;
 
 function asked<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((done, fail) => {
@@ -35,20 +39,41 @@ function asked<T>(request: IDBRequest<T>): Promise<T> {
   });
 }
 
-function open(name: string): Promise<IDBDatabase> {
+async function open(name: string): Promise<IDBDatabase> {
   const request = indexedDB.open(name, 1);
   request.onupgradeneeded = () => {
     request.result.createObjectStore(ENTRIES);
     request.result.createObjectStore(LOCK);
   };
-  return asked(request);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let late = false;
+  const opened = asked(request);
+  void opened.then(
+    database => late && database.close(),
+    () => {},
+  );
+  const limit = new Promise<never>((_, fail) => {
+    timer = setTimeout(() => {
+      late = true;
+      fail(new Error('the database does not open'));
+    }, OPEN_WITHIN);
+  });
+  return Promise.race([opened, limit]).finally(() => clearTimeout(timer));
 }
 
-/** Entries in IndexedDB; each commit is on the disk when it resolves. Holds no Web Lock. */
+/**
+ * Entries in IndexedDB; each commit is on the disk when it resolves. Holds no Web Lock.
+ *
+ * The generation of the lock is the number under `lock`; each that is over is a key of its own. A commit adds the key of its
+ * generation and removes it again, so that one that is over fails by itself: no transaction waits for this page, which may be frozen
+ * at any moment, while the next one wants the store.
+ */
 export async function indexedDbStore(name: string): Promise<Store> {
   let database: IDBDatabase | undefined = await open(name);
+  let closed = false;
 
-  const transact = async <T>(work: (tx: IDBTransaction) => Promise<T>): Promise<T> => {
+  const transact = async <T>(work: (tx: IDBTransaction) => T | Promise<T>): Promise<T> => {
+    if (closed) throw new Error('the store is closed');
     database ??= await open(name);
     const used = database;
     // A browser may take a database away, as when its data is cleared.
@@ -65,40 +90,49 @@ export async function indexedDbStore(name: string): Promise<Store> {
     }
     const ended = new Promise<void>((done, fail) => {
       tx.oncomplete = () => done();
-      tx.onabort = () => fail(tx.error ?? new Error(LOST));
+      tx.onabort = () => fail(tx.error ?? new Error('the transaction was aborted'));
     });
     ended.catch(() => {});
-    const result = await work(tx);
+    let result: T;
+    try {
+      const working = work(tx);
+      // Before this page gives way to anything else.
+      if (!(working instanceof Promise)) tx.commit?.();
+      result = await working;
+    } catch (error) {
+      try {
+        tx.abort();
+      } catch {
+        // It has ended by itself.
+      }
+      throw error;
+    }
     await ended;
     return result;
   };
 
-  const commit = (batches: StoreBatch[]): Promise<void> =>
-    transact(async tx => {
-      const entries = tx.objectStore(ENTRIES);
-      const locks = batches.flatMap(batch => batch.lock ?? []);
-      if (locks.length > 0) {
-        const held = await asked<unknown>(tx.objectStore(LOCK).get(LOCK));
-        if (locks.some(lock => lock !== held)) {
-          tx.abort();
-          throw new Error(LOST);
-        }
-      }
-      // A request that fails aborts the transaction, which says so.
-      for (const batch of batches) {
-        for (const [key, value] of batch.add) entries.add(value, key);
-        for (const [key, value] of batch.put) entries.put(value, key);
-        for (const key of batch.remove) entries.delete(key);
-      }
-    });
-
   const answer = async (batches: StoreBatch[]): Promise<string | null> => {
+    let lost = false;
     try {
-      await commit(batches);
+      await transact(tx => {
+        const [entries, locks] = [tx.objectStore(ENTRIES), tx.objectStore(LOCK)];
+        // A request that fails aborts the transaction.
+        for (const lock of new Set(batches.flatMap(batch => batch.lock ?? []))) {
+          locks.add(0, lock).onerror = () => {
+            lost = true;
+          };
+          locks.delete(lock);
+        }
+        for (const batch of batches) {
+          for (const [key, value] of batch.add) entries.add(value, key);
+          for (const [key, value] of batch.put) entries.put(value, key);
+          for (const key of batch.remove) entries.delete(key);
+        }
+      });
       return null;
     } catch (error) {
       const { message, name } = error as Error;
-      return message === LOST ? LOST : `${name}: ${message}`;
+      return lost ? LOST : `${name}: ${message}`;
     }
   };
 
@@ -107,13 +141,15 @@ export async function indexedDbStore(name: string): Promise<Store> {
     load: () =>
       transact(async tx => {
         const [entries, locks] = [tx.objectStore(ENTRIES), tx.objectStore(LOCK)];
-        const [keys, values, held] = await Promise.all([
+        const [keys, values, held = 0] = await Promise.all([
           asked(entries.getAllKeys()),
           asked<string[]>(entries.getAll()),
           asked<number | undefined>(locks.get(LOCK)),
         ]);
-        const lock = (held ?? 0) + 1;
+        const lock = held + 1;
+        locks.put(0, held);
         locks.put(lock, LOCK);
+        locks.delete(IDBKeyRange.upperBound(held - REMEMBERED));
         return { lock, entries: keys.map((key, i) => [key as string, values[i] as string]) };
       }),
     commit: async batches => {
@@ -123,7 +159,10 @@ export async function indexedDbStore(name: string): Promise<Store> {
       for (const batch of batches) answers.push(await answer([batch]));
       return answers;
     },
-    close: () => database?.close(),
+    close: () => {
+      closed = true;
+      database?.close();
+    },
   };
 }
 
@@ -131,7 +170,7 @@ export async function indexedDbStore(name: string): Promise<Store> {
 function take(name: string, wait: number): Promise<(() => void) | undefined> {
   const giveUp = new AbortController();
   const timer = setTimeout(() => giveUp.abort(), wait);
-  return new Promise(taken => {
+  return new Promise((taken, fail) => {
     navigator.locks
       .request(
         name,
@@ -142,20 +181,20 @@ function take(name: string, wait: number): Promise<(() => void) | undefined> {
             taken(release);
           }),
       )
-      .catch(() => taken(undefined));
+      .catch((error: unknown) => (giveUp.signal.aborted ? taken(undefined) : fail(error)));
   });
 }
 
 /**
  * IndexedDB under a Web Lock: one writer per origin and name. Where either is missing or blocked, or
  * another tab holds the lock for longer than `wait` ms (default 1000), memory: the client then says
- * `volatile`.
+ * `volatile`, and why.
  */
 export async function browserStore(name: string, options?: { wait?: number }): Promise<Store> {
   let release: (() => void) | undefined;
   try {
     release = await take(`wardline:${name}`, options?.wait ?? 1000);
-    if (!release) return memoryStore();
+    if (!release) return { ...memoryStore(), why: ['held', 'another tab holds the outbox'] };
     const store = await indexedDbStore(`wardline:${name}`);
     const letGo = release;
     return {
@@ -167,8 +206,9 @@ export async function browserStore(name: string, options?: { wait?: number }): P
         letGo();
       },
     };
-  } catch {
+  } catch (error) {
     release?.();
-    return memoryStore();
+    const words = error instanceof Error ? error.message : String(error);
+    return { ...memoryStore(), why: ['blocked', `the outbox cannot be opened: ${words}`] };
   }
 }

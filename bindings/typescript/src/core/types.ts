@@ -218,7 +218,13 @@ export type ClientEvent =
   | { type: 'result'; id: string; result?: unknown; error?: WardlineError }
   | { type: 'acceptedLost'; lane: number; from: number; to: number }
   | { type: 'error'; code: string; reason: string }
-  | { type: 'volatile' };
+  | ({ type: 'volatile' } & Volatile);
+
+/** Why what is queued is lost with the process: that was asked for, another tab holds the store, or it cannot be opened. */
+export interface Volatile {
+  reason: 'asked' | 'held' | 'blocked';
+  message: string;
+}
 
 /** Writes on the entries of a store. */
 export interface StoreBatch {
@@ -234,6 +240,8 @@ export interface StoreBatch {
 export interface Store {
   /** Whether what was committed outlives the process. */
   readonly durable: boolean;
+  /** Why it is not durable, where that was not asked for, and words on it. */
+  readonly why?: [reason: 'held' | 'blocked', message: string];
   /** Takes the lock (its generation + 1) and reads everything, in one transaction. */
   load(): Promise<{ lock: number; entries: [key: string, value: string][] }>;
   /**
