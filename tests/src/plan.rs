@@ -61,9 +61,6 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Not drawn yet. Open: the holder ends by time what another process was told refused.
-    pub const PENDING: [Self; 1] = [Self::StoreShared];
-
     /// All of them.
     pub const ALL: [Self; 26] = [
         Self::Cut,
@@ -145,7 +142,7 @@ impl Plan {
         Self::draw_with(seed, None)
     }
 
-    /// Draws a world that has a kind of fault in any case, a pending one too.
+    /// Draws a world that has a kind of fault in any case.
     #[must_use]
     pub fn draw_with(seed: u64, fault: Option<Fault>) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x5eed_0f5e_ed0f_5eed);
@@ -156,8 +153,7 @@ impl Plan {
             Identity::new("t1", "u3", None),
         ];
         let clients = people.into_iter().take(rng.usize(2..=4)).collect();
-        let mut kinds: Vec<Fault> =
-            Fault::ALL.into_iter().filter(|kind| !Fault::PENDING.contains(kind)).collect();
+        let mut kinds = Fault::ALL;
         rng.shuffle(&mut kinds);
         // Now and then none, mostly a few.
         let count = if rng.u8(..10) == 0 { 0 } else { rng.usize(1..=7) };

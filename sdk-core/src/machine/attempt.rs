@@ -117,7 +117,7 @@ impl Machine {
             return;
         }
         self.welcomed_as = Some(owner);
-        if !self.rooms.is_loaded() {
+        if !self.rooms.is_loaded() && self.outbox.is_loaded() {
             // The token named another owner and now names this one again.
             self.output.push_back(Output::Load(self.outbox.owner().cloned()));
         }

@@ -7,9 +7,13 @@ pub mod rooms;
 use crate::{hold, violation::Checked};
 use items::{Item, Items, LaneKey};
 use rooms::Rooms;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use wardline::{
-    model::ids::ItemId,
+    model::ids::{ItemId, ProducerId},
     protocol::{Cursor, Filter, Json},
 };
 use wardline_server::log::{Entry, Number, Outcome, ProducerKey, RoomKey, Stepped};
@@ -41,7 +45,7 @@ impl Model {
         if !fresh {
             return Ok(());
         }
-        let Items { all, lane_orders, .. } = &mut self.items;
+        let Items { all, lane_orders, numbered, .. } = &mut self.items;
         let Some(item) = all.get_mut(&entry.id) else {
             // The server's own entries carry no user; a hostile peer writes what it likes.
             let known = entry.from.is_empty() || &*entry.from == HOSTILE;
@@ -49,8 +53,10 @@ impl Model {
             return Ok(());
         };
         let twice = item.standing.iter().any(|(there, _)| there == room);
-        // A store rolled back over a record that is lost: neither side can know (P-S6).
-        let unknowable = item.copied || item.excused && !self.losses.is_empty();
+        // A store rolled back over a record that is lost, or to before a new producer: neither side
+        // can know (P-S6).
+        let unknowable = item.copied
+            || item.excused && (!self.losses.is_empty() || producers_of(numbered, entry.id) > 1);
         hold!(!twice || unknowable, DoubleAppend, "{} in {room:?} at {}", entry.id, entry.seq);
         let late = item.was_given_up() && !item.excused;
         hold!(!late, Outcome, "{} appended after {:?}", entry.id, item.outcomes);
@@ -178,6 +184,12 @@ impl Model {
     pub fn item(&self, id: ItemId) -> Option<&Item> {
         self.items.get(id)
     }
+}
+
+/// How many producers gave an item a number.
+fn producers_of(numbered: &BTreeMap<(ProducerId, u8, u64), ItemId>, id: ItemId) -> usize {
+    let of_item = numbered.iter().filter(|(_, item)| **item == id);
+    of_item.map(|((producer, ..), _)| producer).collect::<BTreeSet<_>>().len()
 }
 
 /// Whether an entry passes a view's filter.

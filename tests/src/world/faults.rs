@@ -2,7 +2,8 @@
 
 use super::{World, links::Message, schedule::Due};
 use crate::{
-    model::HOSTILE, plan::Fault, step::Step, tokens::Identity, violation::Checked, wire::LinkId,
+    disk::Disk, model::HOSTILE, plan::Fault, step::Step, tokens::Identity, violation::Checked,
+    wire::LinkId,
 };
 use std::{collections::BTreeSet, time::Duration};
 use wardline::{machine::Generation, model::ids::ItemId, protocol::limits::LANES};
@@ -354,14 +355,21 @@ impl World {
 
     /// Where a record is lost and the log is not, what was accepted but not answered is sent again:
     /// by a client of which nothing was answered, and behind a `hold` (P-S6, `accepted` < `done`).
+    /// An answer whose removal is not stored is forgotten by a crash.
     fn excuse_unanswered(&mut self, key: &ProducerKey) {
+        let parts = self.disks.iter().flat_map(Disk::parts);
+        let of_key = parts.filter(|part| part.producer == Some(key.producer));
+        let stored: BTreeSet<_> =
+            of_key.flat_map(|part| &part.items).map(|item| item.item.id).collect();
         let items = &mut self.model.items;
         for lane in 0..LANES {
             let of_lane = (key.producer, lane, 0)..=(key.producer, lane, u64::MAX);
-            let unanswered = |n: &u64| !items.answered.contains(&(key.producer, lane, *n));
+            let unanswered = |n: u64| !items.answered.contains(&(key.producer, lane, n));
             let numbers = items.numbered.range(of_lane);
-            let sent: Vec<_> =
-                numbers.filter(|((_, _, n), _)| unanswered(n)).map(|(_, id)| *id).collect();
+            let sent: Vec<_> = numbers
+                .filter(|((_, _, n), id)| unanswered(*n) || stored.contains(id))
+                .map(|(_, id)| *id)
+                .collect();
             for id in sent {
                 if let Some(item) = items.get_mut(id) {
                     item.copied = true;

@@ -178,6 +178,12 @@ impl Outbox {
         self.store.is_ready()
     }
 
+    /// Whether the store's content is here, and its lock ours. Else the outbox itself asks for it.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.is_ours()
+    }
+
     /// Whether the next answer to a load is passed over: it is the former owner's.
     #[must_use]
     pub fn is_overtaken(&self) -> bool {
