@@ -33,6 +33,8 @@ pub struct LaneKey {
     pub room: RoomKey,
     /// The process.
     pub client: usize,
+    /// The store: a process that comes back on another one begins a lane of its own.
+    pub disk: usize,
     /// The outbox.
     pub owner: Option<Owner>,
     /// The lane.
@@ -104,8 +106,10 @@ impl Item {
             !unsure && std::mem::discriminant(other) != std::mem::discriminant(outcome)
         });
         if let Some((_, other)) = unlike {
+            // A lost tail took the refusal with it; it is answered anew.
+            let both_gone = [other, outcome].iter().all(|one| !matches!(one, Outcome::Accepted(_)));
             hold!(
-                self.excused || self.copied || self.was_undone(lossy),
+                self.excused || self.copied || self.was_undone(lossy) || lossy && both_gone,
                 Outcome,
                 "{id} settles {outcome:?}, told {other:?} before"
             );

@@ -76,6 +76,7 @@ impl Model {
         let key = LaneKey {
             room: room.clone(),
             client: item.client,
+            disk: item.disk,
             owner: item.owner.clone(),
             lane: item.lane,
         };

@@ -355,19 +355,22 @@ impl World {
 
     /// Where a record is lost and the log is not, what was accepted but not answered is sent again:
     /// by a client of which nothing was answered, and behind a `hold` (P-S6, `accepted` < `done`).
-    /// An answer whose removal is not stored is forgotten by a crash.
+    /// An answer whose removal is not stored is forgotten by a crash, and another process that loaded
+    /// the item does not know of it.
     fn excuse_unanswered(&mut self, key: &ProducerKey) {
         let parts = self.disks.iter().flat_map(Disk::parts);
         let of_key = parts.filter(|part| part.producer == Some(key.producer));
-        let stored: BTreeSet<_> =
-            of_key.flat_map(|part| &part.items).map(|item| item.item.id).collect();
+        let stored = of_key.flat_map(|part| &part.items).map(|item| item.item.id);
+        let machines = self.clients.iter().filter_map(|client| client.machine.as_ref());
+        let held = machines.flat_map(|machine| machine.outbox().list());
+        let held: BTreeSet<_> = held.map(|listed| listed.item.id).chain(stored).collect();
         let items = &mut self.model.items;
         for lane in 0..LANES {
             let of_lane = (key.producer, lane, 0)..=(key.producer, lane, u64::MAX);
             let unanswered = |n: u64| !items.answered.contains(&(key.producer, lane, n));
             let numbers = items.numbered.range(of_lane);
             let sent: Vec<_> = numbers
-                .filter(|((_, _, n), id)| unanswered(*n) || stored.contains(id))
+                .filter(|((_, _, n), id)| unanswered(*n) || held.contains(id))
                 .map(|(_, id)| *id)
                 .collect();
             for id in sent {

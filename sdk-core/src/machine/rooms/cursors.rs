@@ -35,10 +35,9 @@ impl Cursors {
         self.stored.is_some()
     }
 
+    /// Takes what the store holds; another process may have moved what no subscription here keeps.
     pub(super) fn load(&mut self, cursors: Table<Name, Cursor>) {
-        if self.stored.is_none() {
-            self.stored = Some(cursors);
-        }
+        self.stored = Some(cursors);
     }
 
     pub(super) fn stored_at(&self, name: &str, room: &Address) -> Option<Cursor> {
