@@ -65,7 +65,7 @@ enum Task {
         #[arg(long, default_value_t = 10_000)]
         messages: u32,
     },
-    /// Measure: `server`, `size`.
+    /// Measure: `server`, `size`, `browser`.
     Bench {
         /// What to measure, and what goes on to the bench.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]

@@ -1,12 +1,15 @@
 //! The npm package and the dashboard built on it.
 
 use crate::{
-    shell::{Failure, Shell},
+    shell::{Failure, Shell, newer},
     suites, wasm,
 };
 
 const PACKAGE: &str = "bindings/typescript";
 const DASHBOARD: &str = "examples/dashboard";
+const BENCH: &str = "bench/browser";
+/// The Socket.IO server it is measured beside.
+const PEERS: &str = "bench/peers";
 
 /// Builds the WebAssembly and the package around it, from the committed lock file.
 pub(crate) fn package(shell: &Shell) -> Result<(), Failure> {
@@ -47,7 +50,28 @@ pub(crate) fn room(shell: &Shell) -> Result<(), Failure> {
     )
 }
 
-fn install(shell: &Shell, folder: &str) -> Result<(), Failure> {
+/// Measures what a received event costs a page, beside socket.io-client.
+pub(crate) fn bench(shell: &Shell, rest: &[String]) -> Result<(), Failure> {
+    suites::built(shell)?;
+    package(shell)?;
+    [BENCH, PEERS].iter().try_for_each(|folder| install(shell, folder))?;
+    chromium(shell)?;
+    shell.cargo("build --locked --profile bench-fast -p wardline-server -p wardline-bench")?;
+    let server = shell.target().join("bench-fast/wardline-server");
+    let script = format!("{BENCH}/run.mjs");
+    let mut words = vec!["node", script.as_str()];
+    words.extend(rest.iter().map(String::as_str));
+    shell.exec_last(&words, &[("WARDLINE_SERVER", server.as_ref())]).map(drop)
+}
+
+/// Installs what a folder's lock file names; what is installed from this lock file stays.
+pub(crate) fn install(shell: &Shell, folder: &str) -> Result<(), Failure> {
+    let at = shell.root().join(folder);
+    // npm writes this when it is done.
+    let done = at.join("node_modules/.package-lock.json");
+    if ["package.json", "package-lock.json"].iter().all(|name| newer(&done, &at.join(name))) {
+        return Ok(());
+    }
     shell.run(&format!("npm ci --prefix {folder} --no-audit --no-fund"))
 }
 

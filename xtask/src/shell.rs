@@ -83,6 +83,18 @@ impl Shell {
         words: &[S],
         env: &[(&str, &OsStr)],
     ) -> Result<(), Failure> {
+        let start = Instant::now();
+        let shown = self.exec_last(words, env)?;
+        println!("xtask: {shown}: {:.1} s", start.elapsed().as_secs_f32());
+        Ok(())
+    }
+
+    /// Runs a command whose last line is the task's: nothing is said behind it. Gives the command as shown.
+    pub(crate) fn exec_last<S: AsRef<OsStr>>(
+        &self,
+        words: &[S],
+        env: &[(&str, &OsStr)],
+    ) -> Result<String, Failure> {
         let shown =
             words.iter().map(|word| word.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");
         let (program, arguments) =
@@ -97,10 +109,15 @@ impl Shell {
             .map_err(|error| Failure(format!("{shown}: {error}")))?;
         let seconds = start.elapsed().as_secs_f32();
         if status.success() {
-            println!("xtask: {shown}: {seconds:.1} s");
-            Ok(())
+            Ok(shown)
         } else {
             Err(Failure(format!("{shown}: {status} after {seconds:.1} s")))
         }
     }
+}
+
+/// Whether a file is there and newer than another.
+pub(crate) fn newer(path: &Path, than: &Path) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
+    matches!((time(path), time(than)), (Ok(path), Ok(than)) if path > than)
 }

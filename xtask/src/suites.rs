@@ -21,6 +21,7 @@ pub(crate) fn test(shell: &Shell) -> Result<(), Failure> {
     probes::python(shell)?;
     probes::node(shell)?;
     npm::test(shell)?;
+    npm::room(shell)?;
     faults(shell, KILLS)?;
     offline(shell, 10_000)?;
     shell.exec(&[shell.program("wardline-demo").as_str(), "--check"], &[])?;
@@ -76,15 +77,16 @@ pub(crate) fn demo(shell: &Shell, check: bool, rest: &[String]) -> Result<(), Fa
 
 /// Measures.
 pub(crate) fn bench(shell: &Shell, rest: &[String]) -> Result<(), Failure> {
-    if rest.first().is_some_and(|what| what == "size") {
-        return wasm::size(shell);
+    match rest.split_first() {
+        Some((what, _)) if what == "size" => return wasm::size(shell),
+        Some((what, rest)) if what == "browser" => return npm::bench(shell, rest),
+        _ => {}
     }
     shell.run("npm ci --prefix bench/peers --no-audit --no-fund")?;
     shell.cargo("build --locked --profile bench-fast -p wardline-server -p wardline-bench")?;
-    shell.cargo(&format!(
-        "run --locked --profile bench-fast -p wardline-bench -- {}",
-        rest.join(" ")
-    ))
+    let bench = "cargo run --locked --profile bench-fast -p wardline-bench --";
+    let words: Vec<_> = bench.split(' ').chain(rest.iter().map(String::as_str)).collect();
+    shell.exec_last(&words, &[]).map(drop)
 }
 
 /// Every program of the workspace, as the other commands start them.

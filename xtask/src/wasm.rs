@@ -2,7 +2,7 @@
 
 use crate::{
     npm,
-    shell::{Failure, Shell},
+    shell::{Failure, Shell, newer},
     suites,
 };
 use std::{
@@ -69,11 +69,6 @@ pub(crate) fn build(shell: &Shell) -> Result<(), Failure> {
 /// The compiler's target: `rust-toolchain.toml` brings it where rustup reads that.
 fn target(shell: &Shell) -> Result<(), Failure> {
     if shell.has("rustup") { shell.run(&format!("rustup target add {TARGET}")) } else { Ok(()) }
-}
-
-fn newer(path: &Path, than: &Path) -> bool {
-    let time = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
-    matches!((time(path), time(than)), (Ok(path), Ok(than)) if path > than)
 }
 
 /// Weighs what a browser downloads: the package's web entry, minified, and the WebAssembly. The last

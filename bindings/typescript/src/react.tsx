@@ -332,6 +332,8 @@ export interface VideoState {
   seq: number;
 }
 
+/** Seconds without a picture after which a camera counts as dark: a busy machine may skip one. */
+const DARK_AFTER = 2;
 const DARK: VideoState = { live: false, rate: 0, width: 0, height: 0, seq: 0 };
 
 /**
@@ -369,8 +371,11 @@ export function useVideo(cameraId: string): VideoState & { ref: (canvas: HTMLCan
       }
     };
     show().catch(() => {});
+    let silent = 0;
     const timer = setInterval(() => {
-      setState(drawn > 0 ? { ...last, rate: drawn } : state => (state.live ? { ...state, live: false, rate: 0 } : state));
+      silent = drawn > 0 ? 0 : silent + 1;
+      if (drawn > 0) setState({ ...last, rate: drawn });
+      else if (silent >= DARK_AFTER) setState(state => (state.live ? { ...state, live: false, rate: 0 } : state));
       drawn = 0;
     }, 1000);
     return () => {

@@ -53,13 +53,24 @@ export function Alerts() {
       }
     >
       {shown.length === 0 ? (
-        <p className="empty">{live ? 'Nothing needs you.' : 'Reading the log…'}</p>
+        <div className="empty">
+          {live && (
+            <svg className="calm" viewBox="0 0 48 48" aria-hidden="true">
+              <circle cx="24" cy="24" r="21" />
+              <path d="M15 24.5l6.5 6.5L34 18" />
+            </svg>
+          )}
+          <p>{live ? 'Nothing needs you.' : 'Reading the log…'}</p>
+        </div>
       ) : (
         <ul className="list" aria-label="Alerts; arrows move, A acknowledges, R resolves">
           {shown.map(alert => (
             <li key={alert.id} tabIndex={0} className="alert" data-severity={alert.severity} data-status={alert.status} onKeyDown={keys(alert)}>
               <div className="what">
-                <span className="severity">{alert.severity}</span>
+                <span className="severity">
+                  <Mark severity={alert.severity ?? 'info'} />
+                  {alert.severity}
+                </span>
                 <span className="title">{alert.title}</span>
               </div>
               <div className="meta quiet">
@@ -88,6 +99,24 @@ export function Alerts() {
     </Panel>
   );
 }
+
+/** A shape of its own for each severity: colour alone does not tell everyone. */
+function Mark({ severity }: { severity: string }) {
+  const path = SHAPES[severity] ?? SHAPES['info'];
+  return (
+    <svg className="mark" viewBox="0 0 16 16" aria-hidden="true">
+      <path d={path} />
+    </svg>
+  );
+}
+
+const SHAPES: Record<string, string> = {
+  critical: 'M5,0.8 H11 L15.2,5 V11 L11,15.2 H5 L0.8,11 V5 Z',
+  high: 'M8,1 L15.4,14.6 H0.6 Z',
+  medium: 'M8,0.8 L15.2,8 L8,15.2 L0.8,8 Z',
+  low: 'M8,2 A6,6 0 1 1 7.99,2 Z',
+  info: 'M2,6.5 H14 V9.5 H2 Z',
+};
 
 /** Tells screen readers of grave alerts that are new, and no one of those that were there before. */
 function useAnnouncement(open: Alert[], live: boolean): void {

@@ -7,6 +7,7 @@ import { Header } from './header';
 import { Fleet } from './fleet';
 import { Metrics } from './metrics';
 import { Outbox } from './outbox';
+import { ProofProvider } from './proof';
 import { sessionOf, type Session } from './session';
 import { Toasts } from './toasts';
 
@@ -20,15 +21,17 @@ export function App() {
         <a className="skip" href="#alerts">
           Skip to alerts
         </a>
-        <Header control={session.control} />
-        <main className="room">
-          <Cameras />
-          <Fleet />
-          <Alerts />
-          <Metrics />
-          <Outbox />
-          <Activity />
-        </main>
+        <ProofProvider>
+          <Header control={session.control} />
+          <main className="room">
+            <Cameras />
+            <Fleet />
+            <Alerts />
+            <Metrics />
+            <Outbox />
+            <Activity />
+          </main>
+        </ProofProvider>
       </Toasts>
     </WardlineProvider>
   );

@@ -44,7 +44,8 @@ function Camera({ id, place, motion }: { id: string; place: string; motion: numb
   return (
     <figure className="camera" data-live={live || undefined} data-motion={moved || undefined}>
       <canvas ref={ref} width={320} height={240} role="img" aria-label={`${place}, camera ${id}: ${live ? 'live' : 'no signal'}`} />
-      {!live && <div className="nosignal">{seq > 0 ? 'Held at the last picture' : 'Waiting for pictures'}</div>}
+      {!live && <div className="nosignal">{seq > 0 ? 'No signal; last picture held' : 'Waiting for pictures'}</div>}
+      {live && <span className="onair" aria-hidden="true">{moved ? 'Motion' : 'Live'}</span>}
       <figcaption>
         <span className="place">{place}</span>
         <span className="num quiet">{live ? `${width}×${height} · ${rate} fps` : id}</span>

@@ -1,6 +1,8 @@
 import { useConnection, useCountdown, usePresence } from '@wardline/client/react';
-import { useEffect, useState, useSyncExternalStore } from 'react';
+import { useEffect, useState, useSyncExternalStore, type CSSProperties } from 'react';
 import { network } from './network';
+import { useProof } from './proof';
+import { clock, span, useNow } from './time';
 import { useToast } from './toasts';
 
 const WORDS = {
@@ -10,14 +12,17 @@ const WORDS = {
   disconnected: 'Offline',
   unauthenticated: 'Signed out',
 } as const;
+/** Names that are spelled out; more are counted. */
+const NAMED = 4;
 
 export function Header({ control }: { control: string | null }) {
+  const { status } = useConnection();
   return (
-    <header className="top">
+    <header className="top" data-status={status}>
       <div className="brand">
-        <svg viewBox="0 0 32 32" width="28" height="28" aria-hidden="true">
+        <svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true">
           <rect width="32" height="32" rx="8" fill="var(--accent)" />
-          <path d="M7 11l4 11 5-9 5 9 4-11" fill="none" stroke="#fff" strokeWidth="2.6" strokeLinejoin="round" strokeLinecap="round" />
+          <path d="M7 11l4 11 5-9 5 9 4-11" fill="none" stroke="var(--accent-ink)" strokeWidth="2.6" strokeLinejoin="round" strokeLinecap="round" />
         </svg>
         <h1>
           Wardline <span>control room</span>
@@ -27,27 +32,73 @@ export function Header({ control }: { control: string | null }) {
       <People />
       <Faults control={control} />
       <Theme />
+      <Clock />
     </header>
   );
 }
 
 function Connection() {
-  const { status, reason, attempt, durability } = useConnection();
+  const { status, reason, attempt, durability, retryIn } = useConnection();
   const left = useCountdown();
-  const seconds = left === null ? null : (left / 1000).toFixed(1);
+  const title = `${WORDS[status]} · Wardline control room`;
+  useEffect(() => {
+    document.title = title;
+  }, [title]);
+  const share = left === null || !retryIn ? 0 : left / retryIn;
   return (
     <div className="link" data-status={status}>
       <span className="dot" aria-hidden="true" />
       <strong role="status">{WORDS[status]}</strong>
-      {seconds !== null && (
-        <span className="countdown num" title={reason || undefined}>
-          attempt {attempt} in {seconds} s
+      {left !== null && (
+        <span className="countdown num" title={reason || undefined} style={{ '--share': share } as CSSProperties}>
+          attempt {attempt} in {(left / 1000).toFixed(1)} s
         </span>
       )}
-      {durability === 'volatile' && <span className="chip warn">outbox in memory only</span>}
+      <Situation />
+      {durability === 'volatile' && <span className="chip" data-tone="warn">outbox in memory only</span>}
     </div>
   );
 }
+
+/** What the link means for a person: what waits, what is old, what came back. */
+function Situation() {
+  const { status, since } = useConnection();
+  const { waiting, readings, missing, doubled, darkSince, recovery } = useProof();
+  const now = useNow(1000);
+  const verdict = (
+    <>
+      <b data-tone={missing > 0 ? 'bad' : 'good'}>{missing} missing</b>, <b data-tone={doubled > 0 ? 'bad' : 'good'}>{doubled} doubled</b>
+    </>
+  );
+  if (darkSince !== null) {
+    return (
+      <span className="situation num">
+        Showing {clock(darkSince)}
+        {waiting > 0 && (
+          <>
+            ; <b data-tone="warn">{count(waiting, 'note')}</b> wait here
+          </>
+        )}
+      </span>
+    );
+  }
+  if (recovery) {
+    return (
+      <span className="situation num">
+        Back after {span(recovery.seconds * 1000)}: {recovery.notes > 0 && <>{count(recovery.notes, 'note')} and </>}
+        {count(recovery.readings, 'reading')} arrived since, {verdict}
+      </span>
+    );
+  }
+  if (status !== 'connected') return <span className="situation" />;
+  return (
+    <span className="situation num">
+      for {span(now - since)}; {count(readings, 'reading')}, {verdict}
+    </span>
+  );
+}
+
+const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? '' : 's'}`;
 
 function People() {
   const { tenantId, userId } = useConnection();
@@ -61,16 +112,14 @@ function Present({ room, own }: { room: string; own: string }) {
   return (
     <div className="people">
       <ul aria-label={`${people.length} present`}>
-        {people.slice(0, 6).map(({ userId, status }) => (
+        {people.slice(0, NAMED).map(({ userId, status }) => (
           <li key={userId} data-presence={status} title={`${userId}: ${status}`}>
-            <span aria-hidden="true">{userId.slice(0, 2).toUpperCase()}</span>
-            <span className="sr">
-              {userId}
-              {userId === own ? ' (you)' : ''}, {status}
-            </span>
+            {userId}
+            {userId === own && <span className="quiet"> you</span>}
+            <span className="sr">, {status}</span>
           </li>
         ))}
-        {people.length > 6 && <li className="more">+{people.length - 6}</li>}
+        {people.length > NAMED && <li className="more">and {people.length - NAMED}</li>}
       </ul>
       <label>
         <span className="sr">Your status</span>
@@ -134,4 +183,9 @@ function Theme() {
       </select>
     </label>
   );
+}
+
+function Clock() {
+  const now = useNow(1000);
+  return <time className="clock num">{clock(now)}</time>;
 }

@@ -12,6 +12,8 @@ interface Line {
   label: string;
   colour: string;
   read: (reading: Reading) => number | undefined;
+  /** Drawn downwards, so that two that are alike do not hide each other. */
+  down?: boolean;
 }
 
 const PERCENT: Line[] = [
@@ -21,17 +23,17 @@ const PERCENT: Line[] = [
 ];
 const NETWORK: Line[] = [
   { label: 'In', colour: '--plot-1', read: ({ networkIn }) => networkIn && networkIn / 1024 },
-  { label: 'Out', colour: '--plot-2', read: ({ networkOut }) => networkOut && networkOut / 1024 },
+  { label: 'Out', colour: '--plot-2', read: ({ networkOut }) => networkOut && networkOut / 1024, down: true },
 ];
 
 export function Metrics() {
   const [source, setSource] = useState('');
   useEvent('monitoring', 'metrics:update', reading => setSource(reading.source ?? ''));
   return (
-    <Panel name="metrics" title="Host" aside={<span className="quiet num">{source}</span>}>
+    <Panel name="metrics" title="Metrics" aside={<span className="quiet num">{source && `host ${source}, last 2 min`}</span>}>
       <div className="plots">
-        <Plot title="Use" unit="%" lines={PERCENT} max={100} />
-        <Plot title="Network" unit="kB/s" lines={NETWORK} />
+        <Plot title="Use of the host" unit="%" lines={PERCENT} max={100} />
+        <Plot title="Network of the host" unit="kB/s" lines={NETWORK} />
       </div>
     </Panel>
   );
@@ -48,7 +50,10 @@ function Plot({ title, unit, lines, max }: { title: string; unit: string; lines:
     const at = timestamp / 1000;
     if (times.length > 0 && at <= times.at(-1)!) return;
     times.push(at);
-    lines.forEach((line, index) => values[index]!.push(line.read(reading) ?? null));
+    lines.forEach((line, index) => {
+      const value = line.read(reading);
+      values[index]!.push(value === undefined ? null : line.down ? -value : value);
+    });
     while (times.length > SPAN * 2 || (times.length > 0 && times[0]! < at - SPAN)) {
       times.shift();
       values.forEach(list => list.shift());
@@ -72,9 +77,15 @@ function Plot({ title, unit, lines, max }: { title: string; unit: string; lines:
     const element = box.current!;
     const draw = () => {
       plot.current?.destroy();
-      const style = getComputedStyle(document.documentElement);
-      const colour = (name: string) => style.getPropertyValue(name).trim();
-      const axis = { stroke: colour('--quiet'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false }, font: '11px Inter Variable, sans-serif' };
+      const { fontSize } = getComputedStyle(document.documentElement);
+      const rem = parseFloat(fontSize) / 16;
+      // A canvas knows no variables: an element tells what they are in this theme.
+      const colour = (name: string, alpha = 1) => {
+        element.style.color = `var(${name})`;
+        const { color } = getComputedStyle(element);
+        return alpha === 1 ? color : color.replace('rgb(', 'rgba(').replace(')', `, ${alpha})`);
+      };
+      const axis = { stroke: colour('--quiet'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false }, font: `${Math.round(11 * rem)}px Inter Variable, sans-serif` };
       plot.current = new uPlot(
         {
           width: element.clientWidth,
@@ -84,13 +95,30 @@ function Plot({ title, unit, lines, max }: { title: string; unit: string; lines:
           padding: [8, 18, 0, 0],
           scales: {
             x: { range: () => [Date.now() / 1000 - SPAN, Date.now() / 1000] },
-            y: { range: max ? [0, max] : (_, __, high) => [0, Math.max(8, high * 1.15)] },
+            y: {
+              range: max
+                ? [0, max]
+                : (_, low, high) => {
+                    const most = Math.max(8, high, -low) * 1.15;
+                    return [-most, most];
+                  },
+            },
           },
           axes: [
-            { ...axis, size: 26, space: 70, values: (_, splits) => splits.map(at => new Date(at * 1000).toLocaleTimeString([], { minute: '2-digit', second: '2-digit' })) },
-            { ...axis, size: 40, space: 28 },
+            { ...axis, size: 26 * rem, space: 70 * rem, values: (_, splits) => splits.map(at => new Date(at * 1000).toLocaleTimeString([], { minute: '2-digit', second: '2-digit' })) },
+            { ...axis, size: 40 * rem, space: 28 * rem, values: (_, splits) => splits.map(value => String(Math.abs(value))) },
           ],
-          series: [{}, ...lines.map(line => ({ stroke: colour(line.colour), width: 1.75, spanGaps: true, points: { show: false } }))],
+          series: [
+            {},
+            ...lines.map((line, index) => ({
+              stroke: colour(line.colour),
+              // Areas over each other would mix to a third colour.
+              ...(index === 0 || line.down ? { fill: colour(line.colour, 0.12) } : {}),
+              width: 2,
+              spanGaps: true,
+              points: { show: false },
+            })),
+          ],
         },
         data.current as uPlot.AlignedData,
         element,
@@ -113,13 +141,14 @@ function Plot({ title, unit, lines, max }: { title: string; unit: string; lines:
   return (
     <figure className="plot">
       <figcaption>
-        <span>
-          {title}, {unit}
-        </span>
+        <span className="sr">{title}: </span>
         {lines.map((line, index) => (
           <span key={line.label} className="key">
-            <i aria-hidden="true" style={{ background: `var(${line.colour})` }} />
-            {line.label} <b className="num">{latest[index] === undefined ? '–' : latest[index]!.toFixed(latest[index]! < 10 ? 1 : 0)}</b>
+            <span className="name">
+              <i aria-hidden="true" style={{ background: `var(${line.colour})` }} />
+              {line.label}
+            </span>
+            <b className="num">{latest[index] === undefined ? '–' : latest[index]!.toFixed(latest[index]! < 10 ? 1 : 0)}</b> <span className="quiet">{unit}</span>
           </span>
         ))}
       </figcaption>

@@ -1,62 +1,37 @@
-import type { OutboxItem } from '@wardline/client';
-import { useClient, useConnection, useEvent, useOutbox, useRoom } from '@wardline/client/react';
-import { useMemo, useRef, useState, type FormEvent } from 'react';
+import { useConnection } from '@wardline/client/react';
+import { useState, type FormEvent } from 'react';
 import { Panel } from './panel';
+import { useProof, type Note } from './proof';
 import { clock } from './time';
 
-const ROOM = 'control-room';
-
-/** Numbers that must follow each other, as the site counts its readings. */
-function useReadings(): { seen: number; missing: number; doubled: number } {
-  const [counts, setCounts] = useState({ seen: 0, missing: 0, doubled: 0 });
-  const last = useRef<number | null>(null);
-  useEvent('monitoring', 'metrics:update', ({ values }) => {
-    const number = values?.find(({ name }) => name === 'reading')?.value;
-    if (number === undefined) return;
-    const before = last.current;
-    if (before === null || number > before) last.current = number;
-    setCounts(({ seen, missing, doubled }) => ({
-      seen: seen + 1,
-      missing: missing + (before === null || number <= before ? 0 : number - before - 1),
-      doubled: doubled + (before !== null && number <= before ? 1 : 0),
-    }));
-  });
-  return counts;
-}
-
-const WORDS: Record<string, string> = { queued: 'waiting', accepted: 'accepted', delivered: 'delivered' };
+/** The way of a note; `steps` of it are behind it. */
+const STATES: Partial<Record<Note['state'], { word: string; steps: number }>> = {
+  queued: { word: 'Waiting', steps: 1 },
+  accepted: { word: 'Accepted', steps: 2 },
+  delivered: { word: 'Delivered', steps: 3 },
+};
+const SHOWN = 60;
 
 export function Outbox() {
-  const client = useClient();
-  const { connected } = useConnection();
-  const outbox = useOutbox();
-  const { messages, send } = useRoom(ROOM, { keep: 500 });
-  const readings = useReadings();
+  const { connected, durability } = useConnection();
+  const { notes, waiting, delivered, doubled, readings, missing, write } = useProof();
   const [text, setText] = useState('');
-  const count = useRef(0);
-  const back = useMemo(() => new Map(messages.map(message => [message.id ?? '', message])), [messages]);
-  const notes = outbox.filter(item => item.event === 'note');
-  const waiting = notes.filter(({ state }) => state === 'queued').length;
-  const delivered = notes.filter(({ id }) => back.has(id)).length;
-  const doubled = messages.length - back.size;
-  const note = (words: string) => void send('note', { text: words, n: ++count.current }).catch(() => {});
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    note(text.trim() || 'Seen at the gate');
+    write(text.trim() || 'Seen at the gate');
     setText('');
   };
-  const stateOf = (item: OutboxItem) => (back.has(item.id) ? 'delivered' : item.state);
   return (
     <Panel
       name="outbox"
       title="Outbox"
       aside={
         <dl className="proof">
-          <Figure name="waiting" value={waiting} />
-          <Figure name="delivered" value={delivered} good />
-          <Figure name="doubled" value={doubled} bad={doubled > 0} />
-          <Figure name="readings" value={readings.seen} />
-          <Figure name="missing" value={readings.missing} bad={readings.missing > 0} />
+          <Figure name="waiting" value={waiting} tone={waiting > 0 ? 'warn' : undefined} />
+          <Figure name="delivered" value={delivered} tone={delivered > 0 ? 'good' : undefined} />
+          <Figure name="readings" value={readings} />
+          <Figure name="missing" value={missing} tone={missing > 0 ? 'bad' : undefined} />
+          <Figure name="doubled" value={doubled} tone={doubled > 0 ? 'bad' : undefined} />
         </dl>
       }
     >
@@ -66,40 +41,60 @@ export function Outbox() {
           <input value={text} onChange={event => setText(event.target.value)} placeholder="Note for the log" maxLength={200} />
         </label>
         <button className="primary">Send</button>
-        <button type="button" onClick={() => Array.from({ length: 20 }, (_, index) => note(`Burst ${index + 1} of 20`))}>
+        <button type="button" onClick={() => Array.from({ length: 20 }, (_, index) => write(`Burst ${index + 1} of 20`))}>
           Send 20
         </button>
       </form>
       {notes.length === 0 ? (
-        <p className="empty">Cut the network, send, plug it in again: each note arrives once.</p>
+        <div className="empty">
+          <Steps steps={3} />
+          <p>Cut the network, send, plug it in again: each note arrives once.</p>
+        </div>
       ) : (
-        <ol className="items" aria-label="Sent notes and how they stand">
+        <ol className="items" aria-label="Sent notes and how they stand" tabIndex={0}>
           {notes
-            .slice(-40)
+            .slice(-SHOWN)
             .reverse()
-            .map(item => {
-              const state = stateOf(item);
-              return (
-                <li key={item.id} data-state={state}>
-                  <span className="state">{WORDS[state] ?? state}</span>
-                  <code className="num">{item.id.slice(0, 8)}</code>
-                  <span className="num quiet">{item.seq === undefined ? (connected ? 'on its way' : 'stored') : `no. ${item.seq}`}</span>
-                  <span className="num quiet right">{item.queuedAt ? clock(item.queuedAt) : 'earlier'}</span>
-                </li>
-              );
-            })}
+            .map(note => (
+              <Line key={note.id} note={note} connected={connected} />
+            ))}
         </ol>
       )}
       <p className="foot quiet">
-        {client.durability === 'durable' ? 'Stored on this device before it is sent; survives a reload.' : 'Kept in memory: this tab could not have the store.'}
+        {durability === 'durable' ? 'Stored on this device before it is sent; survives a reload.' : 'Kept in memory: this tab could not have the store.'}
       </p>
     </Panel>
   );
 }
 
-function Figure({ name, value, good, bad }: { name: string; value: number; good?: boolean; bad?: boolean }) {
+function Line({ note, connected }: { note: Note; connected: boolean }) {
+  const { word, steps } = STATES[note.state] ?? { word: note.state, steps: 0 };
+  const where = note.seq !== undefined ? `no. ${note.seq}` : note.state === 'queued' ? (connected ? 'on its way' : 'stored here') : '';
   return (
-    <div data-tone={bad ? 'bad' : good ? 'good' : undefined}>
+    <li data-state={note.state}>
+      <Steps steps={steps} />
+      <span className="state">{word}</span>
+      <span className="text">{note.text ?? <code className="num">{note.id.slice(0, 8)}</code>}</span>
+      <span className="num quiet">{where}</span>
+      <time className="num quiet">{note.queuedAt ? clock(note.queuedAt) : 'earlier'}</time>
+    </li>
+  );
+}
+
+/** Stored, accepted, delivered: as many of three marks as are reached. */
+function Steps({ steps }: { steps: number }) {
+  return (
+    <span className="steps" aria-hidden="true">
+      {[1, 2, 3].map(step => (
+        <i key={step} data-reached={step <= steps || undefined} />
+      ))}
+    </span>
+  );
+}
+
+function Figure({ name, value, tone }: { name: string; value: number; tone?: 'good' | 'warn' | 'bad' | undefined }) {
+  return (
+    <div data-tone={tone}>
       <dt>{name}</dt>
       <dd className="num">{value}</dd>
     </div>
