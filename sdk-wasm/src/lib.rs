@@ -2,8 +2,8 @@
 //!
 //! The host (`bindings/typescript/src/core`) owns sockets, timers, the store and promises; it calls
 //! in, and nothing here ever calls out. A turn: [`Core::turn`] with both clocks, [`Core::input`] or
-//! one of its binary or text siblings, then [`Core::drain`] and do what it says, in order. Texts
-//! cross as JSON, pictures as `Uint8Array`. So no borrow is ever held across a JavaScript call, and
+//! one of its binary or text siblings, then [`Core::drain`] and do what it says, in order, and come
+//! back when [`Core::due`] says. Texts cross as JSON, pictures as `Uint8Array`. So no borrow is ever held across a JavaScript call, and
 //! `free()` is safe whenever no turn is under way.
 //!
 //! | input `c` | fields |
@@ -23,7 +23,6 @@
 //! | `["load"]` `["store", batch, entries]` `["fetch"]` | store and token provider |
 //! | `["reply", call, value]` `["fail", call, error]` | answers |
 //! | `["event", event]` `["ready", sub]` `["wanted", sub, head]` `["picture", sub]` | what there is to take |
-//! | `["timeout", ms]` | last of all |
 #![cfg(target_arch = "wasm32")]
 
 mod command;
@@ -69,6 +68,8 @@ pub struct Core {
     loading: Option<Owner>,
     out: Writer,
     binary: VecDeque<Vec<u8>>,
+    /// When the machine wants its next turn.
+    due: Option<Instant>,
 }
 
 #[wasm_bindgen]
@@ -118,9 +119,14 @@ impl Core {
         self.send_picture(stream as u16, h264, key, seq, pts_us as u64, data);
     }
 
-    /// What is to be done: a JSON array.
-    pub fn drain(&mut self) -> String {
+    /// What is to be done: a JSON array; none where there is nothing.
+    pub fn drain(&mut self) -> Option<String> {
         self.outputs()
+    }
+
+    /// When to come back, as of the last drain, in ms since the client's start; infinity: never.
+    pub fn due(&self) -> f64 {
+        self.due.map_or(f64::INFINITY, |Instant(at)| output::ms(at) as f64)
     }
 
     /// Takes all that waits for a subscription, at most `max`: a JSON array. Says that what was
@@ -221,6 +227,7 @@ impl Core {
             loading: None,
             out: Writer::new(),
             binary: VecDeque::new(),
+            due: None,
         })
     }
 

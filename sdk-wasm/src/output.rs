@@ -5,7 +5,7 @@ use std::time::Duration;
 use wardline::{
     client::Error,
     driver::{enqueue, entries::EntryBatch},
-    machine::{ApiEvent, Command, Input, Instant, Outcome, Output, ReplyValue, Status, SubId},
+    machine::{ApiEvent, Command, Input, Outcome, Output, ReplyValue, Status, SubId},
     protocol::{Code, frames::ErrorBody, wire::Writer},
 };
 
@@ -19,7 +19,7 @@ const fn word(status: Status) -> &'static str {
     }
 }
 
-fn ms(span: Duration) -> u64 {
+pub(crate) fn ms(span: Duration) -> u64 {
     span.as_micros().div_ceil(1000) as u64
 }
 
@@ -80,8 +80,8 @@ fn batch(out: &mut Writer, batch: EntryBatch) {
 }
 
 impl Core {
-    pub(crate) fn outputs(&mut self) -> String {
-        let deadline = loop {
+    pub(crate) fn outputs(&mut self) -> Option<String> {
+        self.due = loop {
             match self.machine.poll_output(self.now) {
                 Output::Timeout(at) => break at,
                 output => self.handle_output(output),
@@ -95,13 +95,11 @@ impl Core {
                 self.out.close(']');
             }
         }
-        self.kind("timeout");
-        match deadline {
-            Some(Instant(at)) => self.out.number_element(ms(at)),
-            None => self.out.raw_element("null"),
+        if self.out.as_str().is_empty() {
+            return None;
         }
-        self.out.push("]]");
-        std::mem::take(&mut self.out).finish()
+        self.out.push("]");
+        Some(std::mem::take(&mut self.out).finish())
     }
 
     fn kind(&mut self, kind: &str) {

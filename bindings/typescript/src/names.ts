@@ -31,11 +31,28 @@ export function listenerKey(name: string): string {
   return ALL.has(key) ? key : name;
 }
 
+interface Named {
+  key: string;
+  name: string;
+  known: boolean;
+}
+
+/** Names that were read; an application has few, and whoever sends more makes it begin anew. */
+const read = new Map<string, Named>();
+const READ = 512;
+
 /** Of an event as it came: its key, and its canonical name. Names this version does not know stay as they are. */
-export function eventName(namespace: string, name: string): { key: string; name: string; known: boolean } {
-  const key = plain(name);
-  if (!NAMES.get(namespace)?.has(key)) return { key: name, name, known: false };
-  return { key, name: namespace === 'dispatch' ? key.replace(/:/g, '_') : key, known: true };
+export function eventName(namespace: string, name: string): Named {
+  const both = `${namespace}/${name}`;
+  let named = read.get(both);
+  if (!named) {
+    const key = plain(name);
+    if (!NAMES.get(namespace)?.has(key)) named = { key: name, name, known: false };
+    else named = { key, name: namespace === 'dispatch' ? key.replace(/:/g, '_') : key, known: true };
+    if (read.size >= READ) read.clear();
+    read.set(both, named);
+  }
+  return named;
 }
 
 const COMMAND = /^(?:video:)?((?:stream|recording):(?:start|stop))$|^(?:alerts:)?(alert:(?:create|acknowledge|resolve))$/;

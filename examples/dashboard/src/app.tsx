@@ -18,9 +18,10 @@ export function App() {
   return (
     <WardlineProvider options={options}>
       <Toasts>
-        <a className="skip" href="#alerts">
+        {/* Not by the address: it holds the session. */}
+        <button className="skip" onClick={() => document.getElementById('alerts')?.focus()}>
           Skip to alerts
-        </a>
+        </button>
         <ProofProvider>
           <Header control={session.control} />
           <main className="room">

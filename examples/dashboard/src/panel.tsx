@@ -4,7 +4,7 @@ import { useId, type ReactNode } from 'react';
 export function Panel({ name, title, aside, children }: { name: string; title: string; aside?: ReactNode; children: ReactNode }) {
   const id = useId();
   return (
-    <section className={`panel ${name}`} id={name} aria-labelledby={id}>
+    <section className={`panel ${name}`} id={name} tabIndex={-1} aria-labelledby={id}>
       <div className="bar">
         <h2 id={id}>{title}</h2>
         {aside && <div className="aside">{aside}</div>}

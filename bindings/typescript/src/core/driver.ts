@@ -17,8 +17,13 @@ import type {
   StoreBatch,
   WebSocketConstructor,
 } from './types.js';
+import { soon } from './soon.js';
 import { makeCore, type Core } from './wasm.js';
 
+/** Texts that come within so many ms of a turn are read together in the next one. */
+const CLOSE_BY = 1;
+/** As many wait at most. */
+const TOGETHER = 1024;
 /** The longest a host's timer takes. */
 const LONGEST = 2 ** 31 - 1;
 
@@ -61,8 +66,8 @@ type Said =
   | ['fail', number, Failure]
   | ['event', Told]
   | ['ready' | 'picture', number]
-  | ['wanted', number, Cursor]
-  | ['timeout', number | null];
+  | ['wanted', number, Cursor];
+
 
 export const asError = ({ code, reason, kind }: Failure): WardlineError =>
   new WardlineError(code, reason, kind);
@@ -106,7 +111,13 @@ export class Driver {
   #generation = 0;
   #closing: Promise<void> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #due: number | null = null;
+  /** When the timer fires; it may be before anything is due, and then looks again. */
+  #armed = 0;
+  #due = Infinity;
+  /** What the link brought and no turn has read yet. */
+  #heard: string[] = [];
+  #turned = 0;
+  #waking = false;
   #store: Promise<Store>;
   #durable = false;
   #why: Store['why'];
@@ -135,7 +146,7 @@ export class Driver {
     });
     this.#store = Promise.resolve(options.store ?? memoryStore());
     // No event fires inside a constructor.
-    queueMicrotask(() => this.turn());
+    queueMicrotask(() => this.turn(() => {}));
   }
 
   /** Draws the number of a call or subscription. */
@@ -146,20 +157,48 @@ export class Driver {
   /** Feeds the machine, then does what it says. */
   turn(feed?: (core: Core) => void): void {
     if (this.ended) return;
-    this.#feeds.push(feed ?? (() => {}));
+    if (this.#heard.length > 0) this.#read();
+    if (feed) this.#feeds.push(feed);
     if (this.#turning) return;
     this.#turning = true;
     try {
       for (let next = this.#feeds.shift(); next && !this.ended; next = this.#feeds.shift()) {
         this.#core.turn(performance.now() - this.#start, Date.now());
         next(this.#core);
-        for (const said of JSON.parse(this.#core.drain()) as Said[]) {
-          if (!this.ended) this.#do(said);
+        const said = this.#core.drain();
+        // Most turns only read: no text crosses then.
+        if (said !== undefined) {
+          for (const one of JSON.parse(said) as Said[]) if (!this.ended) this.#do(one);
         }
+        if (!this.ended) this.#arm(this.#core.due());
       }
     } finally {
       this.#turning = false;
+      this.#turned = performance.now();
     }
+  }
+
+  /**
+   * Hears a text of the link. One that comes alone is read at once. Of many that come on each other's heels, each would cost a turn and two
+   * texts across the border to the WebAssembly; those are read together, as if they had come in one frame (P-F1).
+   */
+  #hear(text: string): void {
+    this.#heard.push(text);
+    const alone = this.#heard.length === 1 && performance.now() - this.#turned > CLOSE_BY;
+    if (alone || this.#heard.length >= TOGETHER) return this.turn();
+    if (this.#waking) return;
+    this.#waking = true;
+    soon(() => {
+      this.#waking = false;
+      if (this.#heard.length > 0) this.turn();
+    });
+  }
+
+  /** Feeds what was heard: first of all, whatever the turn is for. */
+  #read(): void {
+    const [gen, texts] = [this.#generation, this.#heard.join('\n')];
+    this.#heard = [];
+    this.#feeds.push(core => core.text(gen, texts));
   }
 
   /** Tells the machine. */
@@ -312,22 +351,23 @@ export class Driver {
         return this.listeners.get(said[1])?.picture();
       case 'wanted':
         return this.listeners.get(said[1])?.wanted(said[2]);
-      case 'timeout':
-        return this.#arm(said[1]);
     }
   }
 
-  #arm(due: number | null): void {
-    if (due === this.#due && this.#timer !== undefined) return;
+  #arm(due: number): void {
     this.#due = due;
+    // Each frame moves the next probe: a timer that fires too early is cheaper than a new one for each.
+    if (this.#timer !== undefined && due !== Infinity && this.#armed <= due) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (due === null) return;
+    if (due === Infinity) return;
+    this.#armed = due;
     const span = Math.max(0, Math.ceil(due - (performance.now() - this.#start)));
     this.#timer = setTimeout(
       () => {
         this.#timer = undefined;
-        this.tell({ c: 'timeout' });
+        if (this.#due > performance.now() - this.#start) this.#arm(this.#due);
+        else this.tell({ c: 'timeout' });
       },
       Math.min(span, LONGEST),
     );
@@ -336,6 +376,7 @@ export class Driver {
   #dial(gen: number, url: string): void {
     this.#link?.drop();
     this.#link = undefined;
+    this.#heard = [];
     this.#generation = gen;
     const failed = (reason: string): void => this.tell({ c: 'failed', gen, reason });
     try {
@@ -344,7 +385,7 @@ export class Driver {
         (globalThis as unknown as { WebSocket: WebSocketConstructor }).WebSocket;
       this.#link = new Link(make, url, {
         opened: () => this.tell({ c: 'opened', gen }),
-        text: text => this.turn(core => core.text(gen, text)),
+        text: text => this.#hear(text),
         binary: bytes => this.turn(core => core.binary(gen, bytes)),
         unsent: bytes => this.tell({ c: 'unsent', gen, bytes }),
         closed: (code, reason) => this.tell({ c: 'closed', gen, code, reason }),
