@@ -92,7 +92,14 @@ impl Core {
             "timeout" => Input::Timeout,
             "token" => Input::Command(Command::SetToken(fields.need("token")?)),
             "done" => {
-                self.done(SubId(fields.need("sub")?));
+                let id = SubId(fields.need("sub")?);
+                // Only up to here: whoever took more has not handed it all on.
+                if let Some(seq) = fields.maybe("seq")?
+                    && let Some(sub) = self.sub(id)
+                {
+                    sub.taken = Some(seq);
+                }
+                self.done(id);
                 return Ok(None);
             }
             "look" => {

@@ -15,7 +15,7 @@
 //! | `signal` | `signal` |
 //! | `poked` `timeout` | |
 //! | `connect` `disconnect` `cancel` `resume` `submit` `cast` `query` `status` `answer` `stream` `join` `leave` | `call`, and what the call says |
-//! | `snapshot` `done` `seen` `look` | |
+//! | `snapshot` `done` `seen` `look` | `done`: `sub`, and `seq?` where not all that was taken is done |
 //!
 //! | output | |
 //! | --- | --- |

@@ -24,8 +24,15 @@ const oneName = {
     }));
   },
 };
+// Sharing between tabs is loaded by who asks for it.
+const apart = {
+  name: 'what is loaded later',
+  setup(build) {
+    build.onResolve({ filter: /^\.\/share\.js$/ }, ({ path, kind }) => (kind === 'dynamic-import' ? { path, external: true } : undefined));
+  },
+};
 const common = {
-  plugins: [oneName],
+  plugins: [oneName, apart],
   bundle: true,
   minify: true,
   legalComments: 'none',
@@ -38,6 +45,7 @@ const common = {
 const external = ['react', 'react/jsx-runtime', '@wardline/client', 'ws'];
 await Promise.all([
   build({ ...common, entryPoints: ['src/web.ts'], outfile: 'dist/web.js', format: 'esm', platform: 'browser' }),
+  build({ ...common, entryPoints: ['src/share.ts'], outfile: 'dist/share.js', format: 'esm', platform: 'browser' }),
   build({ ...common, minify: false, entryPoints: ['src/node.ts'], outfile: 'dist/node.js', format: 'esm', platform: 'node', external }),
   build({
     ...common,
@@ -67,7 +75,7 @@ cpSync(at('dist/types'), at('dist/cjs/types'), { recursive: true });
 writeFileSync(at('dist/cjs/package.json'), '{ "type": "commonjs" }\n');
 
 const sizes = {};
-for (const name of ['web.js', 'wardline.wasm', 'react.js']) {
+for (const name of ['web.js', 'wardline.wasm', 'share.js', 'react.js']) {
   const bytes = readFileSync(at('dist', name));
   sizes[name] = { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length, brotli: brotliCompressSync(bytes).length };
 }

@@ -3,7 +3,7 @@ import { Connection, type Rider } from './connection.js';
 import { canonical } from './data.js';
 import { failure, typed } from './errors.js';
 import type {
-  Cursor, DefaultEvents, Listenable, Message, MessageOf, OutboxItem, PresenceInfo, PresenceStatus, RoomMessage, Status, StatusDetail,
+  Cursor, DefaultEvents, Listenable, Message, MessageOf, OutboxItem, PresenceInfo, PresenceStatus, RoomMessage, Sharing, Status, StatusDetail,
 } from './events.js';
 import { address, command, eventName, listenerKey } from './names.js';
 import type { ClientOptions, JoinOptions, SendOptions } from './options.js';
@@ -109,6 +109,11 @@ export class WebSocketClient<Events = DefaultEvents> {
   /** `volatile`: what is queued is lost with this process. */
   get durability(): 'durable' | 'volatile' {
     return this.#connection.volatile ? 'volatile' : 'durable';
+  }
+
+  /** Whether the tabs share one connection: not asked for, or it cannot be, or this tab owns it, or rides on another's. */
+  get sharing(): Sharing {
+    return this.#connection.sharing;
   }
 
   /** What waits in the outbox, of earlier processes too, and what ended lately. */
@@ -583,7 +588,10 @@ export class WebSocketClient<Events = DefaultEvents> {
         const { type: _, ...why } = event;
         this.#emit('volatile', why);
         if (why.reason === 'blocked') this.#emitError(new WardlineError('storage', why.message, 'later'));
+        break;
       }
+      case 'sharing':
+        this.#emit('sharing', this.sharing);
     }
   }
 

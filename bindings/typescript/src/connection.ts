@@ -1,9 +1,12 @@
 // One physical connection, shared by every client of the same server, token and settings (C1).
-import { Client, load, type ClientEvent, type Options as CoreOptions, type Outcome, type Sending, type Store } from './core/index.js';
+import {
+  Client, Driver, load, WardlineError, type ClientEvent, type Helm, type Options as CoreOptions, type Outcome, type Sending, type Sharing, type Store,
+} from './core/index.js';
 import { typed } from './errors.js';
 import type { OutboxItem, StatusDetail } from './events.js';
 import { claims, type Claims } from './names.js';
 import type { ClientOptions, TokenProvider } from './options.js';
+import type { Kit } from './share.js';
 
 /** What differs between browsers and Node. */
 export interface Host {
@@ -13,6 +16,8 @@ export interface Host {
   webSocket?: CoreOptions['webSocket'];
   /** The durable outbox of a name, or a volatile one where that was asked for. */
   store: (outbox: string | false | undefined) => Store | Promise<Store>;
+  /** A seat at the connection that the tabs share, or why there is none. */
+  share?: (kit: Omit<Kit, 'open'>) => Promise<Helm | string>;
 }
 
 let host: Host | undefined;
@@ -43,6 +48,8 @@ export interface Rider {
   suspend(): Promise<void>;
 }
 
+/** A token that was asked for to learn whose it is serves the first connection too, if that comes so soon. */
+const FRESH = 30_000;
 /** Ended items a panel can still see. */
 const ENDED = 200;
 
@@ -57,8 +64,8 @@ function keyOf(options: ClientOptions): string {
     if (!providers.has(token)) providers.set(token, ++provider);
     who = providers.get(token);
   }
-  const { autoReconnect, maxAttempts, limits, heartbeat, outbox, stopLanes } = options;
-  return JSON.stringify([options.url, who, autoReconnect, maxAttempts, limits, heartbeat, outbox, stopLanes]);
+  const { autoReconnect, maxAttempts, limits, heartbeat, outbox, stopLanes, share } = options;
+  return JSON.stringify([options.url, who, autoReconnect, maxAttempts, limits, heartbeat, outbox, stopLanes, share]);
 }
 
 export class Connection {
@@ -81,6 +88,7 @@ export class Connection {
   #client: Client | undefined;
   #token: string | undefined;
   #beat: ReturnType<typeof setInterval> | undefined;
+  sharing: Sharing = { state: 'off' };
   detail: StatusDetail = { status: 'disconnected', code: 0, reason: '', attempt: 0, since: Date.now() };
 
   private constructor(key: string, options: ClientOptions) {
@@ -95,14 +103,18 @@ export class Connection {
   }
 
   async #make(): Promise<Client> {
-    const { url, token, autoReconnect, maxAttempts, limits, heartbeat, outbox, stopLanes } = this.#options;
-    const [store] = await Promise.all([host!.store(outbox), ready()]);
+    const { url, token, autoReconnect, maxAttempts, limits, heartbeat, outbox, stopLanes, share } = this.#options;
+    let asked = -Infinity;
     const ask = async (): Promise<string | null> => {
+      if (performance.now() - asked < FRESH) {
+        asked = -Infinity;
+        return this.#token ?? null;
+      }
       const given = typeof token === 'function' ? await token() : token;
       if (given) this.#token = given;
       return given ?? null;
     };
-    const options: CoreOptions = { url, store, sdk: 'wardline-js', version: VERSION, platform: host!.platform, onEvent: event => this.#handle(event) };
+    const options: CoreOptions = { url, sdk: 'wardline-js', version: VERSION, platform: host!.platform, onEvent: event => this.#handle(event) };
     if (typeof token === 'function') options.tokenProvider = ask;
     else if (token) options.token = token;
     if (autoReconnect !== undefined) options.autoReconnect = autoReconnect;
@@ -111,6 +123,16 @@ export class Connection {
     if (limits?.bytes !== undefined) options.maxBytes = limits.bytes;
     if (stopLanes) options.stopLanes = stopLanes;
     if (host!.webSocket) options.webSocket = host!.webSocket;
+    const loading = ready();
+    loading.catch(() => {});
+    if (share) {
+      await loading;
+      if (share === true && !this.#token && host!.share && (await ask().catch(() => null))) asked = performance.now();
+      const helm = await this.#share(share, options);
+      if (helm) options.helm = helm;
+    }
+    if (!options.helm) options.store = await host!.store(outbox);
+    await loading;
     const client = new Client(options);
     this.#client = client;
     if (heartbeat?.interval) {
@@ -118,6 +140,29 @@ export class Connection {
       (this.#beat as { unref?: () => void }).unref?.();
     }
     return client;
+  }
+
+  async #share(share: true | string, options: CoreOptions): Promise<Helm | undefined> {
+    const { url, outbox } = this.#options;
+    const { tenant = '', user } = claims(this.#token);
+    const who = share === true ? user && [tenant, user] : [share];
+    let reason: string;
+    if (!host!.share) reason = 'only browsers have tabs';
+    else if (outbox === false) reason = 'the outbox is in memory';
+    else if (!who) reason = 'the token names no user';
+    else {
+      const name = JSON.stringify([outbox ?? 'wardline', url, ...who]);
+      const drive = (options: CoreOptions) => new Driver(options);
+      const fail: Kit['fail'] = (code, words, kind) => new WardlineError(code, words, kind);
+      const helm = await host!.share({ name, options, drive, fail }).catch((error: Error) => error.message);
+      if (typeof helm !== 'string') {
+        this.sharing = { state: 'rider' };
+        return helm;
+      }
+      reason = helm;
+    }
+    this.#handle({ type: 'sharing', state: 'alone', reason });
+    return undefined;
   }
 
   /** Names to build rooms from: the server's word where it was heard, else the token's. */
@@ -142,6 +187,10 @@ export class Connection {
       if (event.status !== 'connected') for (const away of [...this.#away]) away();
       for (const rider of [...this.#riders]) rider.handleStatus(this.detail);
       return;
+    }
+    if (event.type === 'sharing') {
+      const { type: _, ...sharing } = event;
+      this.sharing = sharing;
     }
     if (event.type === 'established') this.#remember();
     if (event.type === 'settled') this.#ended(event.id, event.outcome);

@@ -3,9 +3,9 @@ import type {
   Alert as ModelAlert, AlertEvent, Analytics, Camera, DispatchEvent, MonitoringEvent, Metrics, Motion, NotificationEvent,
   PresenceInfo, Recording, SecurityEvent, ServiceStatus, StreamInfo, Threshold, VideoEvent,
 } from './generated/types.js';
-import type { Cursor, Volatile, WardlineError } from './core/index.js';
+import type { Cursor, Sharing, Volatile, WardlineError } from './core/index.js';
 
-export type { Cursor, Volatile };
+export type { Cursor, Sharing, Volatile };
 
 /** Turns `{event: "a"; data: A} | {event: "b"; data: B} | {event: string; data: unknown}` into `{a: A; b: B}`. */
 export type ByName<Union extends { event: string; data: unknown }> = {
@@ -113,6 +113,8 @@ export interface SystemEvents {
   outbox: OutboxItem;
   /** What is queued is lost with this process. Where the store is `blocked`, an `error` with code `storage` says so too. */
   volatile: Volatile;
+  /** Whether this tab shares a connection, and which part it has; for those that asked for it. */
+  sharing: Sharing;
   error: WardlineError;
 }
 

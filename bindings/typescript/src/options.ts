@@ -32,6 +32,12 @@ export interface ClientOptions {
    * the path of a file (default: none). `false`: in memory only.
    */
   outbox?: string | false | undefined;
+  /**
+   * Browsers: the tabs of this origin that use the same `url` as the same user share one connection and one outbox. `true`: the user is
+   * whom the token names; a text: whoever gives the same text. Where it cannot be, each tab has a connection of its own, and the event
+   * `sharing` says why. Default: false.
+   */
+  share?: boolean | string | undefined;
   /** Lanes that hold one item in flight and wait after a refusal. */
   stopLanes?: number[] | undefined;
 }

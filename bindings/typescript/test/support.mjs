@@ -28,14 +28,14 @@ async function freePort() {
 }
 
 /** Starts a server that keeps its port, secret and data over its restarts. */
-export async function startServer() {
+export async function startServer({ env = {} } = {}) {
   const port = await freePort();
   const secret = randomBytes(32).toString('hex');
   const place = folder();
   let child;
   const start = async () => {
     child = spawn(binary, ['serve', '--host', '127.0.0.1', '--port', String(port), '--data', join(place.path, 'data'), '--rate-points', '0'], {
-      env: { ...process.env, JWT_SECRET: secret, LOG_LEVEL: 'error' },
+      env: { ...process.env, JWT_SECRET: secret, LOG_LEVEL: 'error', ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     for await (const line of createInterface({ input: child.stdout })) if (line.startsWith('listening')) break;

@@ -2,6 +2,7 @@
 
 import { asError, Driver } from './driver.js';
 import { closed, WardlineError, type ErrorKind } from './errors.js';
+import type { Helm } from './helm.js';
 import { listen } from './signals.js';
 import type {
   ClientEvent,
@@ -48,7 +49,7 @@ class Bell {
 export class Room {
   readonly name: string;
   readonly address: string;
-  readonly #driver: Driver;
+  readonly #driver: Helm;
   readonly #sub: number;
   readonly #bell = new Bell();
   readonly #joining: Promise<unknown>;
@@ -57,7 +58,7 @@ export class Room {
   #cursor: Cursor | null = null;
 
   /** @internal */
-  constructor(driver: Driver, name: string, address: string, options: JoinOptions, pictures?: Bell) {
+  constructor(driver: Helm, name: string, address: string, options: JoinOptions, pictures?: Bell) {
     this.name = name;
     this.address = address;
     this.#driver = driver;
@@ -196,11 +197,11 @@ export class Sending {
 /** The pictures of a room: the newest, whenever it is asked for. */
 export class PictureStream {
   readonly room: Room;
-  readonly #driver: Driver;
+  readonly #driver: Helm;
   readonly #bell: Bell;
 
   /** @internal */
-  constructor(driver: Driver, room: Room, bell: Bell) {
+  constructor(driver: Helm, room: Room, bell: Bell) {
     this.#driver = driver;
     this.room = room;
     this.#bell = bell;
@@ -235,13 +236,13 @@ export class PictureStream {
 /** A stream that pictures are pushed into. Announced again on each connection. */
 export class Publisher {
   onViewers: ((viewers: number) => void) | undefined;
-  readonly #driver: Driver;
+  readonly #driver: Helm;
   readonly #stream: StreamOptions & { room: string };
   #viewers = 0;
   #seq = 0;
 
   /** @internal */
-  constructor(driver: Driver, stream: StreamOptions & { room: string }) {
+  constructor(driver: Helm, stream: StreamOptions & { room: string }) {
     this.#driver = driver;
     this.#stream = stream;
     driver.publishers.set(stream.number, viewers => {
@@ -261,7 +262,7 @@ export class Publisher {
     this.#seq = (this.#seq + 1) >>> 0;
     const { number, codec } = this.#stream;
     const seq = this.#seq;
-    this.#driver.turn(core => core.picture(number, codec === 'h264', key, seq, ptsUs, picture));
+    this.#driver.push(number, codec === 'h264', key, seq, ptsUs, picture);
     return seq;
   }
 
@@ -277,12 +278,12 @@ export class Publisher {
 
 /** The commands of a namespace, as they come to a `service` (P-S8). */
 export class CommandStream {
-  readonly #driver: Driver;
+  readonly #driver: Helm;
   readonly #room: Room;
   #taken: Incoming[] = [];
 
   /** @internal */
-  constructor(driver: Driver, room: Room) {
+  constructor(driver: Helm, room: Room) {
     this.#driver = driver;
     this.#room = room;
   }
@@ -326,14 +327,15 @@ export class CommandStream {
 
 /** A client: one connection, kept alive. */
 export class Client {
-  readonly #driver: Driver;
+  readonly #driver: Helm;
   readonly #namespace: string;
   #silence: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: Options) {
     this.#namespace = options.namespace ?? 'default';
-    this.#driver = new Driver(options);
+    this.#driver = options.helm ?? new Driver(options);
+    this.#driver.onEvent = options.onEvent;
     if (options.signals !== false) this.#silence = listen(signal => this.signal(signal));
     if (options.autoConnect) this.connect().catch(() => {});
   }

@@ -4,6 +4,7 @@
 // a listener that sends, waits for its end.
 
 import { closed, WardlineError, type ErrorKind } from './errors.js';
+import type { Helm, Listener, Submitted } from './helm.js';
 import { Link } from './link.js';
 import { memoryStore } from './stores.js';
 import type {
@@ -27,7 +28,7 @@ const TOGETHER = 1024;
 /** The longest a host's timer takes. */
 const LONGEST = 2 ** 31 - 1;
 
-interface Failure {
+export interface Failure {
   code: string;
   reason: string;
   kind: ErrorKind;
@@ -38,14 +39,6 @@ interface Waiting {
   fail(error: WardlineError): void;
   /** Answered when the transport is closed. */
   last?: boolean;
-}
-
-/** What a subscription hears of. */
-export interface Listener {
-  ready(): void;
-  wanted(head: Cursor): void;
-  picture(): void;
-  ended(): void;
 }
 
 type Told =
@@ -73,7 +66,7 @@ export const asError = ({ code, reason, kind }: Failure): WardlineError =>
   new WardlineError(code, reason, kind);
 
 /** The error of a command whose item ended otherwise than accepted. */
-function resultOf(outcome: Outcome): WardlineError {
+export function resultOf(outcome: Outcome): WardlineError {
   switch (outcome.outcome) {
     case 'refused':
       return asError(outcome as unknown as Failure);
@@ -86,7 +79,7 @@ function resultOf(outcome: Outcome): WardlineError {
   }
 }
 
-export class Driver {
+export class Driver implements Helm {
   onEvent: ((event: ClientEvent) => void) | undefined;
   identity: Identity | null = null;
   volatile = false;
@@ -149,7 +142,6 @@ export class Driver {
     queueMicrotask(() => this.turn(() => {}));
   }
 
-  /** Draws the number of a call or subscription. */
   number(): number {
     return this.#next++;
   }
@@ -201,19 +193,18 @@ export class Driver {
     this.#feeds.push(core => core.text(gen, texts));
   }
 
-  /** Tells the machine. */
   tell(input: object): void {
     const text = JSON.stringify(input);
     this.turn(core => core.input(text));
   }
 
-  /** Calls the machine; gives its answer. */
-  call<T>(c: string, fields?: object, last = false): Promise<T> {
+  /** As of [`Helm`]; fields may be the text of an object that is not empty. */
+  call<T>(c: string, fields?: object | string, last = false): Promise<T> {
     if (this.ended) return Promise.reject(closed());
     const call = this.number();
     let text: string;
     try {
-      text = JSON.stringify({ c, call, ...fields });
+      text = typeof fields === 'string' ? `{"c":"${c}","call":${call},${fields.slice(1)}` : JSON.stringify({ c, call, ...fields });
     } catch (error) {
       return Promise.reject(new WardlineError('bad_data', (error as Error).message));
     }
@@ -223,12 +214,7 @@ export class Driver {
     });
   }
 
-  /** Queues an item; gives its end, and its result where it is a command. */
-  submit(fields: { id: string; command?: boolean; data?: unknown }): {
-    queued: Promise<void>;
-    outcome: Promise<Outcome>;
-    result: Promise<unknown>;
-  } {
+  submit(fields: { id: string; command?: boolean; data?: unknown }): Submitted {
     const { id } = fields;
     const wait = <T>(map: Map<string, Waiting>): Promise<T> => {
       const end = new Promise<T>((done, fail) => map.set(id, { done: done as never, fail }));
@@ -248,10 +234,14 @@ export class Driver {
     return { queued, outcome, result };
   }
 
-  /** Takes what waits for a subscription, and says that what was taken before is done. */
   take<T>(sub: number, max: number): T[] {
-    if (this.ended) return [];
+    return JSON.parse(this.takeText(sub, max)) as T[];
+  }
+
+  /** The same as text. */
+  takeText(sub: number, max: number): string {
     let taken = '[]';
+    if (this.ended) return taken;
     if (this.#turning) {
       taken = this.#core.take(sub, max);
       this.#feeds.push(() => {});
@@ -260,10 +250,13 @@ export class Driver {
         taken = core.take(sub, max);
       });
     }
-    return JSON.parse(taken) as T[];
+    return taken;
   }
 
-  /** Takes the newest picture of a subscription. */
+  push(stream: number, h264: boolean, key: boolean, seq: number, ptsUs: number, data: Uint8Array): void {
+    this.turn(core => core.picture(stream, h264, key, seq, ptsUs, data));
+  }
+
   picture(sub: number): Picture | null {
     const head = this.ended ? undefined : this.#core.takePicture(sub);
     if (head === undefined) return null;
@@ -272,19 +265,16 @@ export class Driver {
     return picture;
   }
 
-  /** What is not settled. */
   outbox<T>(): T[] {
     return this.ended ? [] : (JSON.parse(this.#core.outbox()) as T[]);
   }
 
-  /** Waits for the first welcome. */
   identified(): Promise<Identity> {
     if (this.identity) return Promise.resolve(this.identity);
     if (this.ended) return Promise.reject(closed());
     return new Promise((done, fail) => this.#identified.push({ done: done as never, fail }));
   }
 
-  /** Ends: whoever waits is answered `closed`. */
   async end(): Promise<void> {
     if (this.ended) return;
     this.ended = true;

@@ -1,6 +1,7 @@
 // What the core takes and gives.
 
 import type { WardlineError } from './errors.js';
+import type { Helm } from './helm.js';
 
 export type Status =
   | 'connecting'
@@ -94,6 +95,8 @@ export interface Options {
   /** Default: memory, which ends with the process. */
   store?: Store | Promise<Store>;
   onEvent?: (event: ClientEvent) => void;
+  /** Who drives the machine. Default: a driver of its own. */
+  helm?: Helm;
   /** Listen to what the page notices: network, visibility, freeze. Default: true. */
   signals?: boolean;
 }
@@ -218,7 +221,16 @@ export type ClientEvent =
   | { type: 'result'; id: string; result?: unknown; error?: WardlineError }
   | { type: 'acceptedLost'; lane: number; from: number; to: number }
   | { type: 'error'; code: string; reason: string }
-  | ({ type: 'volatile' } & Volatile);
+  | ({ type: 'volatile' } & Volatile)
+  | ({ type: 'sharing' } & Sharing);
+
+/** Whether the tabs of one user share a connection, and which part this one has. */
+export interface Sharing {
+  /** `off`: not asked for; `alone`: asked for, and it cannot be; `rider`: another tab, or none yet, owns socket and outbox. */
+  state: 'off' | 'alone' | 'owner' | 'rider';
+  /** Why it is `alone`. */
+  reason?: string;
+}
 
 /** Why what is queued is lost with the process: that was asked for, another tab holds the store, or it cannot be opened. */
 export interface Volatile {

@@ -50,6 +50,10 @@ const monitoring = new MonitoringWebSocketClient(options);
 monitoring.on('metrics:update', ({ cpu }) => is<Equal<typeof cpu, number | undefined>>());
 export type Names = [VideoEvents.StreamReady, AlertEvents.Created, MonitoringEvents.MetricsUpdate];
 
+const shared = new WebSocketClient({ ...options, share: true });
+shared.on('sharing', ({ state, reason }) => is<Equal<[typeof state, typeof reason], ['off' | 'alone' | 'owner' | 'rider', string | undefined]>>());
+shared.on('volatile', ({ reason }) => is<Equal<typeof reason, 'asked' | 'held' | 'blocked'>>());
+
 export async function read(): Promise<void> {
   await using room = await alerts.room('tenant:acme', { durable: 'screen' });
   for await (const message of room) if (message.event === 'alert:resolved') is<Equal<typeof message.data, Alert>>();
