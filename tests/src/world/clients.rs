@@ -308,8 +308,9 @@ impl World {
         let disk = process.disk;
         let result = self.disks[disk].load(owner, &mut process.session).map(Box::new);
         if let Ok(snapshot) = &result
-            && process.cursors.as_ref().is_none_or(|known| known.owner == snapshot.owner)
+            && process.cursors.is_none()
         {
+            // What other processes store from now on a machine learns at its next start.
             let at = snapshot.cursors.iter().map(|(name, at)| (name.clone(), *at)).collect();
             process.cursors = Some(Positions { owner: snapshot.owner.clone(), at });
         }

@@ -35,9 +35,12 @@ impl Cursors {
         self.stored.is_some()
     }
 
-    /// Takes what the store holds; another process may have moved what no subscription here keeps.
+    /// Takes what the store holds, once: a subscription that begins later resumes from what this
+    /// process knew and wrote, not from what another process on the store moved meanwhile.
     pub(super) fn load(&mut self, cursors: Table<Name, Cursor>) {
-        self.stored = Some(cursors);
+        if self.stored.is_none() {
+            self.stored = Some(cursors);
+        }
     }
 
     pub(super) fn stored_at(&self, name: &str, room: &Address) -> Option<Cursor> {

@@ -370,20 +370,6 @@ fn p_r11_a_durable_subscription_waits_for_the_stored_cursors() {
 }
 
 #[test]
-fn p_r11_a_position_that_another_process_stored_meanwhile_is_resumed_from() {
-    let mut world = World::connected(1);
-    for _ in 0..3 {
-        world.append("e");
-    }
-    let cursor = world.log.entries[1].0;
-    let stored = Table::from([(("d".to_owned(), address()), cursor)]);
-    world.rooms.handle_loaded(stored, world.now);
-    let sub = world.subscribe(durable("d"));
-    world.flow();
-    assert_eq!(world.seqs(sub), [3]);
-}
-
-#[test]
 fn a_permanent_refusal_goes_to_the_call_and_is_not_repeated() {
     let mut world = World::connected(1);
     world.refuse = Some((Code::FORBIDDEN, None));
