@@ -26,9 +26,10 @@ it('the five minutes, a send and a read', async () => {
   const [example, send, read] = blocks('js');
   // The later pieces go on with the client of the first.
   const [head, tail] = [example.slice(0, example.indexOf('await Promise.all([alerts.close()')), example.slice(example.indexOf('await Promise.all([alerts.close()'))];
-  writeFileSync(file, `${head}\n${send}\n${read}\n${tail}`);
-  const env = { ...process.env, WARDLINE_URL: server.url, WARDLINE_TOKEN: server.token('newcomer') };
-  const { stdout, stderr } = await run(process.execPath, [file], { cwd: root, env, timeout: 30_000 });
+  const pasted = head.replace('ws://127.0.0.1:9001/wardline', server.url).replace('the token it printed', server.token('newcomer'));
+  assert.ok(pasted.includes(server.url) && !pasted.includes('it printed'), pasted);
+  writeFileSync(file, `${pasted}\n${send}\n${read}\n${tail}`);
+  const { stdout, stderr } = await run(process.execPath, [file], { cwd: root, timeout: 30_000 });
   assert.equal(stderr, '');
   for (const line of ['connecting', 'connected', 'newcomer { text: \'seen at the gate\' }', 'high Door forced']) {
     assert.ok(stdout.includes(line), `${line} is missing in\n${stdout}`);

@@ -85,8 +85,8 @@ function Situation() {
   if (recovery) {
     return (
       <span className="situation num">
-        Back after {span(recovery.seconds * 1000)}: {recovery.notes > 0 && <>{count(recovery.notes, 'note')} and </>}
-        {count(recovery.readings, 'reading')} arrived since, {verdict}
+        Back after {span(recovery.seconds * 1000)}: {recovery.notes > 0 && <>{count(recovery.notes, 'note')}, </>}
+        {count(recovery.readings, 'reading')} since; {verdict}
       </span>
     );
   }
