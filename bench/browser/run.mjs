@@ -66,8 +66,7 @@ async function pages() {
   const files = {
     '/page.html': join(here, 'page.html'),
     '/page.mjs': join(here, 'page.mjs'),
-    '/wardline/web.js': join(root, 'bindings/typescript/dist/web.js'),
-    '/wardline/wardline.wasm': join(root, 'bindings/typescript/dist/wardline.wasm'),
+    ...Object.fromEntries(['web.js', 'share.js', 'wardline.wasm'].map(name => [`/wardline/${name}`, join(root, 'bindings/typescript/dist', name)])),
     '/socket.io.esm.min.js': join(here, 'node_modules/socket.io-client/dist/socket.io.esm.min.js'),
   };
   const server = createServer((request, response) => {
