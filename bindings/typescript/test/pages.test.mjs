@@ -132,8 +132,8 @@ it('a hidden page whose timers come every 4 s only: heartbeats hold, and a resta
     };
   });
   await page.evaluate(() => hide());
-  // Six pings, nothing else.
-  await wait(12_000);
+  // Four pings, nothing else.
+  await wait(8000);
   const sent = await publish(3);
   assert.equal((await heard(page, sent)).ids.length, 1, 'one connection');
   await server.kill();
@@ -155,7 +155,7 @@ it('a page that was frozen hears what it missed', { timeout: 60_000 }, async t =
   const session = await context.newCDPSession(page);
   await session.send('Page.setWebLifecycleState', { state: 'frozen' });
   sent.push(...(await publish(30, 100)));
-  await wait(8000);
+  await wait(4000);
   sent.push(...(await publish(3)));
   await session.send('Page.setWebLifecycleState', { state: 'active' });
   const at = Date.now();

@@ -361,7 +361,7 @@ describe('tabs that share', () => {
   it('an owner that has no token passes the connection on to one that has', async () => {
     const shared = await context();
     await shared.exposeFunction('fresh', () => server.token('gil'));
-    const owner = await tab(shared, 'gil', { token: server.token('gil', { ttl: 3 }) });
+    const owner = await tab(shared, 'gil', { token: server.token('gil', { ttl: 6 }) });
     const rider = await shared.newPage();
     await rider.goto(pages.url);
     await rider.waitForFunction(() => globalThis.make);
@@ -373,7 +373,7 @@ describe('tabs that share', () => {
     );
     for (const page of [owner, rider]) await subscribe(page, 'tokens');
     assert.deepEqual([await sharing(owner), await sharing(rider)], ['owner', 'rider']);
-    await until(rider, () => client.sharing.state === 'owner', undefined, 'the other owns');
+    await until(rider, () => client.sharing.state === 'owner', undefined, 'the other owns', 30_000);
     await until(rider, () => client.status === 'connected');
     await until(owner, () => client.status === 'connected' && client.sharing.state === 'rider');
     assert.equal(await send(owner, 'after', 'tokens'), 'accepted');

@@ -35,6 +35,7 @@ class Tab {
   #ticking: ReturnType<typeof setInterval> | undefined;
   #term = 0;
   #owed = 0;
+  #ticked = 0;
   /** Its visits to owners are numbered: what was said to an earlier one counts no more. */
   #visit = 1;
   #desk: Desk | undefined;
@@ -171,13 +172,17 @@ class Tab {
   }
 
   #tick(): void {
+    const now = performance.now();
+    // Where this tab is late itself, the owner may be no more than that.
+    const late = now - this.#ticked > TICK * 1.5;
+    this.#ticked = now;
     if (this.#release) return;
     if (this.#owed >= OWED) {
       this.#owed = 0;
       this.#detach();
       return this.#campaign(true);
     }
-    this.#owed += 1;
+    if (!late) this.#owed += 1;
     if (this.#line) this.#line.say({ c: 'tick' });
     else this.#greet();
   }
