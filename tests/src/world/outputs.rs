@@ -3,7 +3,7 @@
 use super::{
     World,
     links::Message,
-    process::{Call, Heard, Transport},
+    process::{Call, Heard, Positions, Transport},
     schedule::Due,
 };
 use crate::{hold, plan::Fault, tokens::SECRET, violation::Checked, wire::room_key};
@@ -41,7 +41,8 @@ impl World {
             Output::Close(generation, close) => self.client_closes(client, generation, close)?,
             Output::Load(owner) => {
                 let known = self.clients[client].cursors.as_ref();
-                if owner.is_some() && known.is_some_and(|known| known.owner != owner) {
+                let other = |known: &Positions| known.owner.is_some() && known.owner != owner;
+                if owner.is_some() && known.is_some_and(other) {
                     // Another owner's positions are wanted.
                     self.clients[client].cursors = None;
                 }

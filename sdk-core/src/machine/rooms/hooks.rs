@@ -81,8 +81,9 @@ impl Rooms {
                 if let Some(entry) =
                     self.rooms.get_mut(&key).and_then(|room| room.subs.get_mut(&sub))
                 {
-                    entry.place = Place::At { last: cursor.unwrap_or(head), proved: false };
+                    entry.restart(cursor.unwrap_or(head));
                 }
+                self.grant(&key);
                 self.sync(&key);
             }
             Err(_) => {

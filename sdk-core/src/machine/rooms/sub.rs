@@ -144,6 +144,15 @@ impl Sub {
         self.doubt();
     }
 
+    /// Goes on from a state that the application took: what it was handed before is part of it, so
+    /// nobody waits for that to be done (P-R5, P-R6).
+    pub(super) fn restart(&mut self, at: Cursor) {
+        self.place = Place::At { last: at, proved: false };
+        self.handed.clear();
+        self.done_total = self.handed_total;
+        self.done = Some(at);
+    }
+
     /// Forgets the position: the next membership begins where the server says.
     pub(super) fn begin_anew(&mut self) {
         if matches!(self.place, Place::At { .. }) {

@@ -210,6 +210,33 @@ fn p_r6_the_hook_is_asked_within_five_seconds_and_its_cursor_is_where_it_goes_on
 }
 
 #[test]
+fn p_r6_what_a_snapshot_holds_owes_no_credit() {
+    let mut world = World::connected(1);
+    world.page_every = 2;
+    let sub = world.subscribe(Subscribe { hook: true, ..live() });
+    world.flow();
+    world.append("e");
+    world.append("e");
+    world.flow();
+    assert_eq!(world.seqs(sub), [1, 2], "handed over, and never done");
+    world.lose_tail(1);
+    for _ in 0..7 {
+        world.append("e");
+    }
+    world.flow();
+    world.pass(5000 * MS);
+    assert!(world.answer_hook(true));
+    world.flow();
+    let reader = world.subscribe(Subscribe { from: Start::First, ..live() });
+    world.flow();
+    for seq in 1..=8 {
+        world.done(reader, seq);
+        world.flow();
+    }
+    assert_eq!(world.seqs(reader), (1..=8).collect::<Vec<_>>());
+}
+
+#[test]
 fn p_r6_at_most_four_hooks_run_at_once() {
     let mut world = World::connected(1);
     for _ in 0..10 {
