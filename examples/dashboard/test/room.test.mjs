@@ -72,6 +72,25 @@ async function until(what, good, ms = LONG) {
   }
 }
 
+/** Frames a second of a page over so many ms, and the longest of them. */
+async function frameRate(page, ms) {
+  await page.bringToFront();
+  return page.evaluate(
+    ms =>
+      new Promise(done => {
+        const times = [];
+        const step = time => {
+          times.push(time);
+          if (time - times[0] < ms) return requestAnimationFrame(step);
+          const spans = times.slice(1).map((at, n) => at - times[n]);
+          done({ frames: (1000 * spans.length) / (time - times[0]), longest: Math.max(...spans) });
+        };
+        requestAnimationFrame(step);
+      }),
+    ms,
+  );
+}
+
 /** What is drawn: mean brightness and a digest, of each camera. */
 const pictures = page =>
   page.evaluate(async () => {
@@ -114,21 +133,17 @@ describe('the control room', () => {
   it('draws 60 frames a second with four cameras', async t => {
     const { page, leave } = await enter();
     await until('four live cameras', async () => (await page.locator('.camera[data-live]').count()) === 4);
-    const { frames, longest } = await page.evaluate(
-      () =>
-        new Promise(done => {
-          const times = [];
-          const step = time => {
-            times.push(time);
-            if (time - times[0] < 5000) requestAnimationFrame(step);
-            else done({ frames: (times.length - 1) / 5, longest: Math.max(...times.slice(1).map((at, n) => at - times[n])) });
-          };
-          requestAnimationFrame(step);
-        }),
-    );
-    t.diagnostic(`${frames.toFixed(1)} frames/s, longest ${longest.toFixed(0)} ms`);
-    // A headless browser without a graphics card on a busy machine drops some.
-    assert.ok(frames > 30, `${frames} frames/s`);
+    // What an empty page draws on this machine at this time, before and after, is all there is to be had.
+    const empty = await browser.newPage();
+    const before = await frameRate(empty, 2000);
+    await empty.close();
+    const { frames, longest } = await frameRate(page, 5000);
+    const other = await browser.newPage();
+    const after = await frameRate(other, 2000);
+    await other.close();
+    const most = Math.min(60, before.frames, after.frames);
+    t.diagnostic(`${frames.toFixed(1)} frames/s, longest ${longest.toFixed(0)} ms; an empty page ${before.frames.toFixed(1)} and ${after.frames.toFixed(1)}`);
+    assert.ok(frames > most * 0.6, `${frames} frames/s, an empty page ${most}`);
     await leave();
   });
 
