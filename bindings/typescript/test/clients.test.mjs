@@ -211,6 +211,22 @@ describe('rooms', () => {
     await within(client.unsubscribe(['a:1', 'a:2']));
     assert.deepEqual(rooms.sort(), ['a:1', 'a:2']);
   });
+
+  it('events that come on each other\'s heels come in order, each once', async () => {
+    const client = make(WebSocketClient, 'heels', { autoJoin: false });
+    await within(client.connect());
+    await within(client.subscribe('heels'));
+    const seen = [];
+    client.on('step', n => seen.push(n));
+    const numbers = Array.from({ length: 750 }, (_, n) => n);
+    for (let from = 0; from < numbers.length; from += 250) {
+      await server.publish(numbers.slice(from, from + 250).map(data => ({ room: 'default/heels', event: 'step', data })));
+    }
+    const behind = next(client, 'behind');
+    await within(client.send('behind', null, { room: 'heels' }));
+    await behind;
+    assert.deepEqual(seen, numbers);
+  });
 });
 
 describe('alerts', () => {
