@@ -92,7 +92,7 @@ function Plot({ title, unit, lines, max }: { title: string; unit: string; lines:
           height: element.clientHeight,
           legend: { show: false },
           cursor: { y: false },
-          padding: [8, 18, 0, 0],
+          padding: [8 * rem, 18 * rem, 0, 0],
           scales: {
             x: { range: () => [Date.now() / 1000 - SPAN, Date.now() / 1000] },
             y: {
@@ -114,7 +114,7 @@ function Plot({ title, unit, lines, max }: { title: string; unit: string; lines:
               stroke: colour(line.colour),
               // Areas over each other would mix to a third colour.
               ...(index === 0 || line.down ? { fill: colour(line.colour, 0.12) } : {}),
-              width: 2,
+              width: 2 * rem,
               spanGaps: true,
               points: { show: false },
             })),
