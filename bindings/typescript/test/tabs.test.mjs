@@ -73,7 +73,10 @@ async function tab(within_, user, options = {}, { connect = true } = {}) {
     await page.waitForFunction(() => globalThis.make);
     const token = options.token ?? server.token(user);
     await page.evaluate(([url, token, options]) => void make(url, token, options), [server.url, token, options]);
-    if (connect) await within(page.evaluate(() => client.connect()), 'connected');
+    if (!connect) return;
+    await within(page.evaluate(() => client.connect()), 'connected', 30_000).catch(async error => {
+      throw new Error(`${error.message}: ${JSON.stringify(await page.evaluate(() => [client.sharing, client.statusDetail, told]))}`);
+    });
   };
   await page.open();
   return page;
@@ -450,6 +453,89 @@ describe('an owner that is lost in mid-send', () => {
       assert.ok(longest < SURVIVED_WITHIN, `${longest} ms`);
     });
   }
+});
+
+it('tabs and the server are lost in turn, whoever owns: nothing lost, nothing doubled, all in order', { timeout: 600_000 }, async t => {
+  const ROUNDS = Number(process.env.WARDLINE_ROUNDS ?? 12);
+  let seed = Number(process.env.WARDLINE_SEED ?? Date.now() % 1_000_000);
+  t.diagnostic(`seed ${seed}`);
+  const draw = size => {
+    seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;
+    return Math.floor((seed / 2 ** 31) * size);
+  };
+  const shared = await context();
+  const acked = new Map();
+  await shared.exposeFunction('acked', item => void acked.set(item, (acked.get(item) ?? 0) + 1));
+  let life = 0;
+  const begin = async page => {
+    await page.evaluate(room => client.subscribe(room), 'turns');
+    await page.evaluate(
+      name => {
+        let n = 0;
+        globalThis.failed = [];
+        globalThis.pumping = setInterval(() => {
+          const item = `${name}:${++n}`;
+          client.send('n', item, { room: 'turns' }).then(() => acked(item), ({ code }) => failed.push([item, code]));
+        }, 100);
+      },
+      `life-${++life}`,
+    );
+    return page;
+  };
+  const tabs = [];
+  for (let n = 0; n < 3; n++) tabs.push(await begin(await tab(shared, 'turns')));
+  const faults = [];
+  const lifecycle = async (page, state) => (await shared.newCDPSession(page)).send('Page.setWebLifecycleState', { state });
+  for (let round = 0; round < ROUNDS; round++) {
+    const at = draw(3);
+    const page = tabs[at];
+    const fault = ['close', 'crash', 'reload', 'freeze', 'server'][draw(5)];
+    faults.push(`${fault}${fault === 'server' ? '' : ` ${await sharing(page)}`}`);
+    if (fault === 'server') {
+      await server.kill();
+      await new Promise(done => setTimeout(done, draw(500)));
+      await server.start();
+    } else if (fault === 'freeze') {
+      await lifecycle(page, 'frozen');
+      await new Promise(done => setTimeout(done, draw(1500)));
+      await lifecycle(page, 'active');
+    } else if (fault === 'reload') {
+      await page.open();
+      await begin(page);
+    } else {
+      if (fault === 'crash') {
+        const crashed = new Promise(done => page.once('crash', done));
+        (await shared.newCDPSession(page)).send('Page.crash').catch(() => {});
+        await crashed;
+      }
+      await within(page.close(), 'closed');
+      tabs[at] = await begin(await tab(shared, 'turns'));
+    }
+    await new Promise(done => setTimeout(done, draw(700)));
+  }
+  t.diagnostic(faults.join(', '));
+  for (const page of tabs) await page.evaluate(() => clearInterval(pumping));
+  for (const page of tabs) {
+    await until(page, () => client.status === 'connected' && client.outbox.every(({ state }) => state !== 'queued'), undefined, 'everything told', 60_000);
+  }
+  await settle(1);
+  const found = await held('turns');
+  assert.equal(new Set(found).size, found.length, 'doubled');
+  const lost = [...acked.keys()].filter(item => !found.includes(item));
+  assert.deepEqual(lost, [], 'told and lost');
+  const last = new Map();
+  for (const item of found) {
+    const [name, n] = item.split(':');
+    assert.ok(Number(n) > (last.get(name) ?? 0), `${item} after ${last.get(name)}`);
+    last.set(name, Number(n));
+  }
+  for (const page of tabs) {
+    await until(page, last => told.messages.at(-1) === last, found.at(-1), 'the last event');
+    const { messages, gaps, errors } = await told(page);
+    assert.deepEqual(messages, found.slice(found.indexOf(messages[0])), 'each event once and in order');
+    assert.deepEqual([gaps, errors, await page.evaluate(() => failed), page.faults], [[], [], [], []]);
+  }
+  t.diagnostic(`${found.length} items of ${life} lives, ${acked.size} told, 0 lost, 0 doubled`);
 });
 
 describe('where tabs cannot share', () => {

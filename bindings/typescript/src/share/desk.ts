@@ -200,6 +200,8 @@ export class Desk {
         return this.#answer(rider, word.n, driver.call(word.k, word.f));
       case 'connect':
         rider.wants = true;
+        // Alone it would try at once; so the wait for the next attempt is cut short.
+        if (this.#state.status?.status === 'reconnecting') driver.tell({ c: 'signal', signal: 'online' });
         return this.#answer(rider, word.n, driver.call('connect'));
       case 'disconnect':
         rider.wants = false;
