@@ -4,11 +4,7 @@
 //! a tree takes, and a client has dozens of them in its download. Iteration is in order of keys.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{
-    borrow::Borrow,
-    collections::{BTreeMap, VecDeque},
-    ops::RangeBounds,
-};
+use std::{borrow::Borrow, collections::BTreeMap, ops::RangeBounds};
 
 /// A map as a sorted list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,45 +211,53 @@ impl<'de, K: Ord + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for T
 }
 
 /// A set as a sorted list, cheap at both ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Set<K>(VecDeque<K>);
+#[derive(Clone, Debug)]
+pub struct Set<K> {
+    keys: Vec<K>,
+    /// How many of them were taken from the low end: they go when they are the half.
+    gone: usize,
+}
 
 impl<K> Default for Set<K> {
     fn default() -> Self {
-        Self(VecDeque::new())
+        Self { keys: Vec::new(), gone: 0 }
     }
 }
 
-impl<K: Ord> Set<K> {
+impl<K: Ord + Clone> Set<K> {
     /// An empty one.
     #[must_use]
     pub const fn new() -> Self {
-        Self(VecDeque::new())
+        Self { keys: Vec::new(), gone: 0 }
+    }
+
+    fn keys(&self) -> &[K] {
+        self.keys.get(self.gone..).unwrap_or_default()
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.keys().len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys().is_empty()
     }
 
     /// Whether it is there.
     pub fn contains(&self, key: &K) -> bool {
-        self.0.binary_search(key).is_ok()
+        self.keys().binary_search(key).is_ok()
     }
 
     /// Adds it; false where it is there.
     pub fn insert(&mut self, key: K) -> bool {
-        match self.0.binary_search(&key) {
+        match self.keys().binary_search(&key) {
             Ok(_) => false,
             Err(at) => {
-                self.0.insert(at, key);
+                self.keys.insert(self.gone + at, key);
                 true
             }
         }
@@ -261,44 +265,68 @@ impl<K: Ord> Set<K> {
 
     /// Takes it away; false where it is not there.
     pub fn remove(&mut self, key: &K) -> bool {
-        match self.0.binary_search(key) {
-            Ok(at) => self.0.remove(at).is_some(),
+        match self.keys().binary_search(key) {
+            Ok(0) => self.pop_first().is_some(),
+            Ok(at) => {
+                self.keys.remove(self.gone + at);
+                true
+            }
             Err(_) => false,
         }
     }
 
     /// The lowest.
     pub fn first(&self) -> Option<&K> {
-        self.0.front()
+        self.keys().first()
     }
 
     /// Takes the lowest away.
     pub fn pop_first(&mut self) -> Option<K> {
-        self.0.pop_front()
+        let first = self.first().cloned();
+        if first.is_some() {
+            self.gone += 1;
+            if self.gone * 2 >= self.keys.len() {
+                self.forget_gone();
+            }
+        }
+        first
+    }
+
+    fn forget_gone(&mut self) {
+        self.keys.drain(..std::mem::take(&mut self.gone));
     }
 
     /// All, in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &K> {
-        self.0.iter()
+        self.keys().iter()
     }
 
     /// Those of a range, in order.
     pub fn range(&self, range: impl RangeBounds<K>) -> impl Iterator<Item = &K> {
-        self.0.iter().filter(move |key| range.contains(key))
+        self.iter().filter(move |key| range.contains(key))
     }
 
     /// Keeps what passes.
     pub fn retain(&mut self, keep: impl FnMut(&K) -> bool) {
-        self.0.retain(keep);
+        self.forget_gone();
+        self.keys.retain(keep);
     }
 
     /// Takes everything away.
     pub fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::new();
     }
 }
 
-impl<K: Ord> Extend<K> for Set<K> {
+impl<K: Ord + Clone> PartialEq for Set<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.keys() == other.keys()
+    }
+}
+
+impl<K: Ord + Clone> Eq for Set<K> {}
+
+impl<K: Ord + Clone> Extend<K> for Set<K> {
     fn extend<I: IntoIterator<Item = K>>(&mut self, keys: I) {
         for key in keys {
             self.insert(key);
@@ -306,7 +334,7 @@ impl<K: Ord> Extend<K> for Set<K> {
     }
 }
 
-impl<K: Ord> FromIterator<K> for Set<K> {
+impl<K: Ord + Clone> FromIterator<K> for Set<K> {
     fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
         let mut set = Self::new();
         set.extend(keys);
@@ -314,12 +342,13 @@ impl<K: Ord> FromIterator<K> for Set<K> {
     }
 }
 
-impl<K> IntoIterator for Set<K> {
+impl<K: Ord + Clone> IntoIterator for Set<K> {
     type Item = K;
-    type IntoIter = std::collections::vec_deque::IntoIter<K>;
+    type IntoIter = std::vec::IntoIter<K>;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+    fn into_iter(mut self) -> Self::IntoIter {
+        self.forget_gone();
+        self.keys.into_iter()
     }
 }
 
@@ -345,6 +374,9 @@ mod tests {
             let (mut table, mut map) = (Table::new(), BTreeMap::new());
             let (mut set, mut tree) = (Set::new(), BTreeSet::new());
             for (key, value, add) in steps {
+                if value == 0 {
+                    assert_eq!(set.pop_first(), tree.pop_first());
+                }
                 if add {
                     assert_eq!(table.insert(key, value), map.insert(key, value));
                     assert_eq!(set.insert(key), tree.insert(key));

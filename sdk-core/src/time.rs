@@ -22,6 +22,19 @@ impl ops::Add<Duration> for Instant {
     }
 }
 
+/// A span in whole milliseconds. [`Duration::as_millis`] counts in 128 bits, which a client in a
+/// browser would have to carry.
+#[must_use]
+pub const fn millis(span: Duration) -> u64 {
+    span.as_secs().saturating_mul(1000).saturating_add(span.subsec_millis() as u64)
+}
+
+/// A span in whole microseconds, likewise.
+#[must_use]
+pub const fn micros(span: Duration) -> u64 {
+    span.as_secs().saturating_mul(1_000_000).saturating_add(span.subsec_micros() as u64)
+}
+
 /// Milliseconds since 1970 on the wall clock. Only for deadlines that outlive the process, and to
 /// notice a jump; orders nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

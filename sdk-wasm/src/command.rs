@@ -12,7 +12,7 @@ use wardline::{
         Address, Clause, Code, Filter, Json,
         frames::{Answer, Cast, Start, Stream},
         media::{KIND_H264, KIND_JPEG, chunks},
-        wire::{Fields, Malformed, elements},
+        wire::{Fields, Malformed, elements, whole},
     },
 };
 
@@ -34,8 +34,8 @@ fn maybe_data(fields: &Fields<'_>, name: &str) -> Result<Option<Json>, Refusal> 
     fields.text(name).map(|_| data(fields, name)).transpose()
 }
 
-fn generation(fields: &Fields<'_>) -> Result<Generation, Malformed> {
-    fields.need("gen").map(Generation)
+fn generation(fields: &Fields<'_>) -> Generation {
+    Generation(fields.need("gen"))
 }
 
 impl Core {
@@ -45,7 +45,7 @@ impl Core {
             Ok(Some(input)) => self.machine.handle_input(input, self.now),
             Ok(None) => {}
             Err(Refusal(code, words)) => {
-                if let Ok(call) = fields.need("call") {
+                if let Some(call) = fields.maybe("call") {
                     self.fail(call, code, words.to_owned());
                 }
             }
@@ -53,33 +53,34 @@ impl Core {
     }
 
     fn read(&mut self, fields: &Fields<'_>) -> Result<Option<Input>, Refusal> {
-        let kind: String = fields.need("c")?;
-        Ok(Some(match kind.as_str() {
-            "opened" => Input::Opened(generation(fields)?),
+        let kind: String = fields.need("c");
+        let input = match kind.as_str() {
+            "opened" => Input::Opened(generation(fields)),
             "closed" => {
-                let (code, reason) = (fields.need("code")?, fields.or_default("reason")?);
-                Input::Closed(generation(fields)?, Close { code, reason })
+                let (code, reason) = (fields.need("code"), fields.or_default("reason"));
+                Input::Closed(generation(fields), Close { code, reason })
             }
             "failed" => {
-                let message = fields.or_default("reason")?;
+                let message = fields.or_default("reason");
                 let error = DialError { status: None, retry_after: None, message };
-                Input::DialFailed(generation(fields)?, error)
+                Input::DialFailed(generation(fields), error)
             }
-            "unsent" => Input::Unsent(generation(fields)?, fields.need("bytes")?),
-            "loaded" => Input::Loaded(self.loaded(fields).map(Box::new)),
+            "unsent" => Input::Unsent(generation(fields), fields.need("bytes")),
+            // What is wrong with it is the store's error.
+            "loaded" => return Ok(Some(Input::Loaded(self.loaded(fields).map(Box::new)))),
             "stored" => {
-                let result = match fields.maybe::<String>("error")? {
+                let result = match fields.maybe::<String>("error") {
                     None => Ok(()),
                     Some(lost) if lost == "lost" => Err(StoreError::NotOwner),
                     Some(text) => Err(StoreError::Io(text)),
                 };
-                let batch = BatchId(fields.need("batch")?);
+                let batch = BatchId(fields.need("batch"));
                 self.entries.handle_committed(batch, result.is_ok());
                 Input::Stored(batch, result)
             }
             "poked" => Input::Poked,
-            "provided" => Input::Token(fields.maybe("token")?),
-            "signal" => Input::Signal(match fields.need::<String>("signal")?.as_str() {
+            "provided" => Input::Token(fields.maybe("token")),
+            "signal" => Input::Signal(match fields.need::<String>("signal").as_str() {
                 "online" => Signal::Online,
                 "offline" => Signal::Offline,
                 "network" => Signal::NetworkChanged,
@@ -90,11 +91,11 @@ impl Core {
                 _ => return Ok(None),
             }),
             "timeout" => Input::Timeout,
-            "token" => Input::Command(Command::SetToken(fields.need("token")?)),
+            "token" => Input::Command(Command::SetToken(fields.need("token"))),
             "done" => {
-                let id = SubId(fields.need("sub")?);
+                let id = SubId(fields.need("sub"));
                 // Only up to here: whoever took more has not handed it all on.
-                if let Some(seq) = fields.maybe("seq")?
+                if let Some(seq) = fields.maybe("seq")
                     && let Some(sub) = self.sub(id)
                 {
                     sub.taken = Some(seq);
@@ -103,86 +104,88 @@ impl Core {
                 return Ok(None);
             }
             "look" => {
-                self.look(SubId(fields.need("sub")?), fields.need("room")?)?;
+                self.look(SubId(fields.need("sub")), fields.need("room"))?;
                 return Ok(None);
             }
             "snapshot" => {
-                let result = match fields.maybe::<String>("error")? {
+                let result = match fields.maybe::<String>("error") {
                     Some(text) => Err(text),
-                    None => Ok(fields.maybe("cursor")?),
+                    None => Ok(fields.maybe("cursor")),
                 };
-                Input::Command(Command::Snapshot(SubId(fields.need("sub")?), result))
+                Input::Command(Command::Snapshot(SubId(fields.need("sub")), result))
             }
             "seen" => {
-                let (stream, seq) = (fields.need("stream")?, fields.need("seq")?);
+                let (stream, seq) = (fields.need("stream"), fields.need("seq"));
                 Input::Command(Command::Seen(wardline::protocol::frames::Seen { stream, seq }))
             }
-            kind => Input::Command(self.call(kind, CallId(fields.need("call")?), fields)?),
-        }))
+            kind => Input::Command(self.call(kind, CallId(fields.need("call")), fields)?),
+        };
+        Ok(fields.check().map(|()| Some(input))?)
     }
 
     fn call(&mut self, kind: &str, call: CallId, fields: &Fields<'_>) -> Result<Command, Refusal> {
         Ok(match kind {
             "connect" => Command::Connect(call),
             "disconnect" => Command::Disconnect(call),
-            "cancel" => Command::Cancel(call, fields.need("id")?),
-            "resume" => Command::Resume(call, fields.need("lane")?),
+            "cancel" => Command::Cancel(call, fields.need("id")),
+            "resume" => Command::Resume(call, fields.need("lane")),
             "submit" => {
-                let lane = fields.need("lane")?;
+                let lane = fields.need("lane");
                 if lane >= wardline::protocol::limits::LANES {
                     return Err(Refusal(Code::BAD_PARAMS, "lanes are 0 to 7"));
                 }
                 let item = NewItem {
-                    id: fields.need("id")?,
+                    id: fields.need("id"),
                     lane,
                     room: self.room(fields)?,
-                    event: fields.need("event")?,
+                    event: fields.need("event"),
                     data: data(fields, "data")?,
-                    key: fields.maybe("key")?,
-                    persist: fields.or_default("persist")?,
-                    ttl: fields.maybe("ttl")?.map(Duration::from_millis),
-                    command: fields.or_default("command")?,
+                    key: fields.maybe("key"),
+                    persist: fields.or_default("persist"),
+                    ttl: fields.maybe("ttl").map(Duration::from_millis),
+                    command: fields.or_default("command"),
                 };
                 Command::Submit(call, item)
             }
             "cast" => {
-                let (room, event) = (self.room(fields)?, fields.need("event")?);
+                let (room, event) = (self.room(fields)?, fields.need("event"));
                 let room = room.as_str().to_owned();
                 Command::Cast(call, Cast { room, event, data: data(fields, "data")? })
             }
-            "query" => Command::Query(call, fields.need("method")?, data(fields, "params")?),
+            "query" => Command::Query(call, fields.need("method"), data(fields, "params")?),
             "status" => {
-                Command::SetStatus(call, fields.maybe("status")?, maybe_data(fields, "meta")?)
+                Command::SetStatus(call, fields.maybe("status"), maybe_data(fields, "meta")?)
             }
             "answer" => {
                 let answer = Answer {
-                    room: fields.need("room")?,
-                    seq: fields.need("seq")?,
+                    room: fields.need("room"),
+                    seq: fields.need("seq"),
                     result: maybe_data(fields, "result")?,
-                    error: fields.maybe("error")?,
+                    error: fields.maybe("error"),
                 };
                 Command::Answer(call, answer)
             }
             "stream" => {
                 let stream = Stream {
-                    stream: fields.need("stream")?,
+                    stream: fields.need("stream"),
                     room: self.room(fields)?.as_str().to_owned(),
-                    codec: fields.need("codec")?,
-                    width: fields.need("width")?,
-                    height: fields.need("height")?,
+                    codec: fields.need("codec"),
+                    width: fields.need("width"),
+                    height: fields.need("height"),
                 };
                 Command::Stream(call, stream)
             }
             "join" => {
                 let (room, subscribe) = (self.room(fields)?, subscribe(fields)?);
-                let id = SubId(fields.need("sub")?);
+                let id = SubId(fields.need("sub"));
+                fields.check()?;
                 let hook = subscribe.hook;
                 let waiting = VecDeque::new();
                 self.subs.push(Sub { id, waiting, taken: None, hook, pictures: None });
                 Command::Subscribe(call, id, room, subscribe)
             }
             "leave" => {
-                let id = SubId(fields.need("sub")?);
+                let id = SubId(fields.need("sub"));
                 self.done(id);
                 self.subs.retain(|sub| sub.id != id);
                 Command::Unsubscribe(call, id)
@@ -193,7 +196,7 @@ impl Core {
 
     /// The address of a room named within the client's namespace, or of a whole address.
     fn room(&self, fields: &Fields<'_>) -> Result<Address, Refusal> {
-        let name: String = fields.need("room")?;
+        let name: String = fields.need("room");
         let room =
             if name.contains('/') { name.parse() } else { Address::new(&self.namespace, &name) };
         room.map_err(|_| {
@@ -203,15 +206,16 @@ impl Core {
     }
 
     fn loaded(&mut self, fields: &Fields<'_>) -> Result<wardline::machine::Snapshot, StoreError> {
-        if let Some(error) = fields.maybe("error")? {
+        if let Some(error) = fields.maybe("error") {
             return Err(StoreError::Io(error));
         }
-        let entries: Vec<Vec<String>> = fields.need("entries")?;
+        let entries: Vec<Vec<String>> = fields.need("entries");
         let entries = entries.iter().filter_map(|entry| match entry.as_slice() {
             [key, value] => Some((key.as_str(), value.as_str())),
             _ => None,
         });
-        let (lock, durable) = (fields.need("lock")?, fields.or_default("durable")?);
+        let (lock, durable) = (fields.need("lock"), fields.or_default("durable"));
+        fields.check()?;
         self.entries.load(entries, lock, self.loading.take(), durable)
     }
 
@@ -246,21 +250,16 @@ impl Core {
     }
 }
 
-fn words(fields: &Fields<'_>, name: &'static str) -> Result<Vec<String>, Malformed> {
-    fields.or_default(name)
-}
-
 fn subscribe(fields: &Fields<'_>) -> Result<Subscribe, Refusal> {
     let mut clauses = Vec::new();
     if let Some(text) = fields.text("filter") {
         for clause in elements(text)? {
-            let clause = Fields::read(clause)?;
-            clauses.push(Clause {
-                events: words(&clause, "events")?,
-                types: words(&clause, "types")?,
-                severities: words(&clause, "severities")?,
-                kinds: words(&clause, "kinds")?,
-            });
+            clauses.push(whole(clause, |clause| Clause {
+                events: clause.or_default("events"),
+                types: clause.or_default("types"),
+                severities: clause.or_default("severities"),
+                kinds: clause.or_default("kinds"),
+            })?);
         }
     }
     let filter = Filter(clauses).canonical();
@@ -270,11 +269,11 @@ fn subscribe(fields: &Fields<'_>) -> Result<Subscribe, Refusal> {
             Some("\"first\"") => Start::First,
             _ => Start::Live,
         },
-        cursor: fields.maybe("cursor")?,
-        durable: fields.maybe("durable")?,
+        cursor: fields.maybe("cursor"),
+        durable: fields.maybe("durable"),
         meta: maybe_data(fields, "metadata")?,
-        present: fields.or_default("present")?,
-        watch: fields.or_default("watch")?,
-        hook: fields.or_default("hook")?,
+        present: fields.or_default("present"),
+        watch: fields.or_default("watch"),
+        hook: fields.or_default("hook"),
     })
 }

@@ -7,6 +7,7 @@ use wardline::{
     driver::{enqueue, entries::EntryBatch},
     machine::{ApiEvent, Command, Input, Outcome, Output, ReplyValue, Status, SubId},
     protocol::{Code, frames::ErrorBody, wire::Writer},
+    time::micros,
 };
 
 const fn word(status: Status) -> &'static str {
@@ -20,7 +21,7 @@ const fn word(status: Status) -> &'static str {
 }
 
 pub(crate) fn ms(span: Duration) -> u64 {
-    span.as_micros().div_ceil(1000) as u64
+    micros(span).div_ceil(1000)
 }
 
 /// The fields of an error.

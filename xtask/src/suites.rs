@@ -21,6 +21,7 @@ pub(crate) fn test(shell: &Shell) -> Result<(), Failure> {
     probes::python(shell)?;
     probes::node(shell)?;
     npm::test(shell)?;
+    wasm::hold(shell)?;
     npm::room(shell)?;
     faults(shell, KILLS)?;
     offline(shell, 10_000)?;

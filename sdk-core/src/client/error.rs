@@ -67,7 +67,10 @@ impl Error {
     /// Sorts a code into its variant.
     #[must_use]
     pub fn new(code: Code, reason: impl Into<String>) -> Self {
-        let reason = reason.into();
+        Self::sorted(code, reason.into())
+    }
+
+    fn sorted(code: Code, reason: String) -> Self {
         match code.as_str() {
             "bad_room" | "bad_data" | "bad_event" | "bad_filter" | "bad_status" | "bad_params"
             | "bad_config" | "too_large" | "unknown_type" | "unknown_method" | "not_joined" => {

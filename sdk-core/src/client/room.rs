@@ -446,8 +446,9 @@ impl Client {
     /// Sets how this user is present, in every room; kept over reconnects (P-P1).
     ///
     /// # Errors
-    /// `bad_status` where the metadata is larger than 4 KiB.
+    /// `bad_status` where the metadata is larger than 4 KiB, `bad_data` where it breaks P-F1.
     pub async fn set_presence(&self, status: Option<Status>, meta: Option<Json>) -> Result<()> {
+        let meta = meta.map(|meta| meta.checked()).transpose()?;
         self.link().call(|call| Command::SetStatus(call, status, meta)).await?;
         Ok(())
     }

@@ -401,6 +401,17 @@ async fn c11_presence_is_everyone_and_then_differences() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p_f1_metadata_with_a_key_twice_is_refused_at_once() {
+    local(async {
+        let world = world();
+        let twice = serde_json::from_str(r#"{"a":1,"a":2}"#).unwrap();
+        let error = world.client.set_presence(None, Some(twice)).await.unwrap_err();
+        assert_eq!(error.code(), &Code::BAD_DATA);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn p_r6_a_gap_is_told_before_anything_newer_and_the_hook_fetches_the_state() {
     local(async {
         let mut world = world();

@@ -15,10 +15,10 @@ use crate::{
     protocol::{
         Code,
         json::{hex, unhex},
-        wire::{Fields, FromJson as _, Malformed, Writer, push_number},
+        wire::{FromJson as _, Malformed, Writer, push_number, whole},
     },
     table::Table,
-    time::UnixMillis,
+    time::{UnixMillis, millis},
 };
 use std::time::Duration;
 
@@ -240,11 +240,10 @@ impl Entries {
 }
 
 fn read_owner(value: &str) -> Result<Owner, Malformed> {
-    let fields = Fields::read(value)?;
-    Ok(Owner {
-        server: fields.need("server")?,
-        tenant: fields.need("tenant")?,
-        user: fields.need("user")?,
+    whole(value, |fields| Owner {
+        server: fields.need("server"),
+        tenant: fields.need("tenant"),
+        user: fields.need("user"),
     })
 }
 
@@ -271,7 +270,7 @@ fn write_item(stored: &StoredItem) -> String {
         out.text("key", key);
     }
     if let Some(ttl) = item.ttl {
-        out.number("ttl", ttl.as_millis() as u64);
+        out.number("ttl", millis(ttl));
     }
     out.flag("persist", item.persist);
     out.flag("command", item.command);
@@ -281,20 +280,21 @@ fn write_item(stored: &StoredItem) -> String {
 }
 
 fn read_item(order: u64, value: &str) -> Result<StoredItem, Malformed> {
-    let fields = Fields::read(value)?;
-    let item = NewItem {
-        id: fields.need("id")?,
-        lane: fields.need("lane")?,
-        room: fields.need("room")?,
-        event: fields.need("event")?,
-        data: crate::protocol::Json::known(fields.text("data").unwrap_or("null")),
-        key: fields.maybe("key")?,
-        persist: fields.or_default("persist")?,
-        ttl: fields.maybe("ttl")?.map(Duration::from_millis),
-        command: fields.or_default("command")?,
-    };
-    let expires = UnixMillis(fields.need("expires")?);
-    Ok(StoredItem { order, item, n: None, expires, deaths: 0, skip: None })
+    whole(value, |fields| {
+        let item = NewItem {
+            id: fields.need("id"),
+            lane: fields.need("lane"),
+            room: fields.need("room"),
+            event: fields.need("event"),
+            data: fields.data("data"),
+            key: fields.maybe("key"),
+            persist: fields.or_default("persist"),
+            ttl: fields.maybe("ttl").map(Duration::from_millis),
+            command: fields.or_default("command"),
+        };
+        let expires = UnixMillis(fields.need("expires"));
+        StoredItem { order, item, n: None, expires, deaths: 0, skip: None }
+    })
 }
 
 /// What is written of an item beside itself.

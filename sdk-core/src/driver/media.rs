@@ -7,7 +7,7 @@ use crate::protocol::{
     media::{Chunk, FIRST, KEY, LAST},
 };
 use crate::table::Table;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::sync::Weak;
 
 /// Largest picture, in bytes; a larger one is dropped.
@@ -49,7 +49,7 @@ pub type Viewers = Watch<u32>;
 #[derive(Debug)]
 struct Partial {
     seq: u32,
-    data: BytesMut,
+    data: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Screen {
     pub fn handle_chunk(&mut self, chunk: Chunk) {
         let Some(known) = self.streams.get_mut(&chunk.stream) else { return };
         if chunk.has(FIRST) {
-            known.partial = Some(Partial { seq: chunk.seq, data: BytesMut::new() });
+            known.partial = Some(Partial { seq: chunk.seq, data: Vec::new() });
         }
         let whole = match &mut known.partial {
             // One chunk is the whole picture: no copy.
@@ -120,7 +120,7 @@ impl Screen {
                 if !chunk.has(LAST) {
                     return;
                 }
-                std::mem::take(&mut partial.data).freeze()
+                std::mem::take(&mut partial.data).into()
             }
             // A chunk of a picture whose beginning did not come, or one too large.
             _ => {

@@ -14,7 +14,6 @@ use super::{
 use crate::{
     planted::{Bug, planted},
     protocol::{
-        ClientFrame,
         close::{self, CloseClass},
         frames::{Auth, Hello, SetStatus, Welcome},
         limits::{HELLO_BYTES, PATH},
@@ -80,7 +79,7 @@ impl Machine {
         };
         let heartbeat = Heartbeat::new(self.leniency, now.mono);
         self.connection = Connection::Opening(Link { generation, heartbeat, token, hidden });
-        let hello = ClientFrame::from(hello).encode();
+        let hello = hello.encode();
         if hello.len() > HELLO_BYTES {
             let text = "the token and the client's description are larger than hello may be";
             let loss = Loss::own(CloseClass::Stop, close::BAD_FRAME, text);
@@ -90,7 +89,7 @@ impl Machine {
         // The server refuses a larger first frame unread: joins go in frames of their own.
         self.flush_flight();
         for join in self.rooms.joins_for_hello(now) {
-            self.write(ClientFrame::from(join).encode());
+            self.write(join.encode());
         }
         // A limit for the answer to hello is the probe of P-C4.
     }
@@ -149,15 +148,15 @@ impl Machine {
             self.write_auth();
         }
         if let Some(status) = self.presence.retold() {
-            self.write(ClientFrame::from(status).encode());
+            self.write(status.encode());
         }
         if self.presence.is_hidden() != was_hidden {
             let hidden = Some(!was_hidden);
             let status = SetStatus { hidden, ..SetStatus::default() };
-            self.write(ClientFrame::from(status).encode());
+            self.write(status.encode());
         }
         for stream in self.media.handle_welcome() {
-            self.write(ClientFrame::from(stream).encode());
+            self.write(stream.encode());
         }
         self.calls.handle_welcome(now.mono);
     }
@@ -174,16 +173,16 @@ impl Machine {
         let Some(token) = self.tokens.current().cloned() else { return };
         if let Some(link) = self.connection.link_mut() {
             link.token = Some(token.clone());
-            self.write(ClientFrame::from(Auth { token }).encode());
+            self.write(Auth { token }.encode());
         }
     }
 }
 
 /// The url with the default path where it has none.
 fn dial_url(url: &str) -> String {
-    let rest = url.find("://").map_or(0, |at| at + 3);
-    let end = url[rest..].find(['/', '?', '#']).map_or(url.len(), |at| rest + at);
-    let (host, tail) = url.split_at(end);
+    let host = without_scheme(url).unwrap_or(url);
+    let end = host.bytes().position(|byte| b"/?#".contains(&byte)).unwrap_or(host.len());
+    let (host, tail) = url.split_at(url.len() - host.len() + end);
     match tail.strip_prefix('/').unwrap_or(tail) {
         query if query.is_empty() || query.starts_with(['?', '#']) => [host, PATH, query].concat(),
         _ => url.to_owned(),
@@ -192,14 +191,20 @@ fn dial_url(url: &str) -> String {
 
 /// The server an outbox belongs to: the url without its query, which may hold secrets.
 fn server_of(url: &str) -> String {
-    let url = dial_url(url);
-    url.split(['?', '#']).next().unwrap_or_default().to_owned()
+    let mut url = dial_url(url);
+    let end = url.bytes().position(|byte| b"?#".contains(&byte)).unwrap_or(url.len());
+    url.truncate(end);
+    url
+}
+
+/// What follows the scheme.
+fn without_scheme(url: &str) -> Option<&str> {
+    ["ws://", "wss://"].iter().find_map(|scheme| url.strip_prefix(scheme))
 }
 
 /// Whether the configuration can be used; the text says what is wrong.
 pub(super) fn check(config: &Config) -> Result<(), String> {
-    let rest = ["ws://", "wss://"].iter().find_map(|scheme| config.url.strip_prefix(scheme));
-    match rest {
+    match without_scheme(&config.url) {
         None => Err("the url does not begin with ws:// or wss://".into()),
         Some(rest) if rest.is_empty() || rest.starts_with(['/', '?', '#']) => {
             Err("the url names no host".into())

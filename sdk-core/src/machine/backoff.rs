@@ -1,13 +1,12 @@
 //! When to try again (P-C5).
 //!
-//! Attempt k waits uniform(50 ms, min(20 s, 0.5 s × 2^k)): the exponential series is `backon`'s, the
-//! jitter is drawn from the machine's own seeded generator.
+//! Attempt k waits uniform(50 ms, min(20 s, 0.5 s × 2^k)); the jitter is drawn from the machine's own
+//! seeded generator.
 
 use crate::{
     protocol::close::{CloseClass, after_ms},
-    time::Instant,
+    time::{Instant, micros},
 };
-use backon::{BackoffBuilder, ExponentialBuilder};
 use fastrand::Rng;
 use std::time::Duration;
 
@@ -26,12 +25,8 @@ const SHORTENED: Duration = Duration::from_secs(1);
 /// Delays are shortened at most once in this time.
 const SHORTEN_EVERY: Duration = Duration::from_secs(10);
 
-/// `0.5 s × 2^k` up to the cap, k from 1.
-const SERIES: ExponentialBuilder = ExponentialBuilder::new()
-    .with_min_delay(Duration::from_secs(1))
-    .with_factor(2.0)
-    .with_max_delay(CAP)
-    .without_max_times();
+/// What the series doubles.
+const BASE: Duration = Duration::from_millis(500);
 /// Past this k the series stands at its cap.
 const SERIES_END: u32 = 8;
 
@@ -103,13 +98,11 @@ pub(super) fn after_of(reason: &str) -> Option<Duration> {
 
 /// The longest delay of attempt k.
 pub(super) fn cap(k: u32) -> Duration {
-    let index = k.clamp(1, SERIES_END) - 1;
-    SERIES.build().nth(index as usize).unwrap_or(CAP).min(CAP)
+    (BASE * (1 << k.clamp(1, SERIES_END))).min(CAP)
 }
 
 /// Draws a span, both ends included.
 pub(super) fn uniform(rng: &mut Rng, from: Duration, to: Duration) -> Duration {
-    let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
     let (from, to) = (micros(from), micros(to));
     Duration::from_micros(rng.u64(from..=to.max(from)))
 }

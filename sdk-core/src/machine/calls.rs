@@ -8,7 +8,7 @@ use crate::{
         Address, Code, Json,
         frames::{Call, CommandResult, ErrorBody, Reply},
         limits::{CALL_WITHIN, COMMAND_TIMEOUT, COMMAND_TTL},
-        wire::{Fields, FromJson as _, Writer, words},
+        wire::{Fields, FromJson as _, Writer, whole, words},
     },
     time::Instant,
 };
@@ -60,9 +60,13 @@ fn results_of(answer: &Json) -> Vec<CommandResult> {
         let results = fields.text("results")?;
         let Ok(by_id) = Fields::read(results) else { return Vec::from_json(results) };
         let listed = |(id, body): (&str, &str)| {
-            let body = Fields::read(body).ok()?;
-            let (result, error) = (body.maybe("result").ok()?, body.maybe("error").ok()?);
-            Some(CommandResult { id: id.parse().ok()?, result, error })
+            let id = id.parse().ok()?;
+            whole(body, |body| CommandResult {
+                id,
+                result: body.maybe("result"),
+                error: body.maybe("error"),
+            })
+            .ok()
         };
         by_id.iter().map(listed).collect()
     };

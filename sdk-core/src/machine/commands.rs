@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     protocol::{
-        ClientFrame, Code, Json, Limits,
+        Code, Json, Limits,
         frames::{Answer, Cast},
         limits::{COMMAND_TTL, RESULT_BYTES},
         media::Chunk,
@@ -56,7 +56,7 @@ impl Machine {
                 let result = self.presence.handle_set_status(status, meta);
                 let result = result.map(|frame| {
                     if self.connection.session().is_some() {
-                        self.write(ClientFrame::from(frame).encode());
+                        self.write(frame.encode());
                     }
                 });
                 self.reply(call, result);
@@ -69,7 +69,7 @@ impl Machine {
                 let result = self.media.handle_announce(stream.clone());
                 let result = result.map(|()| {
                     if self.connection.session().is_some() {
-                        self.write(ClientFrame::from(stream).encode());
+                        self.write(stream.encode());
                     }
                 });
                 self.reply(call, result);
@@ -77,7 +77,7 @@ impl Machine {
             Command::Media(chunk) => self.send_chunk(&chunk),
             Command::Seen(seen) => {
                 if self.connection.session().is_some() {
-                    self.write(ClientFrame::from(seen).encode());
+                    self.write(seen.encode());
                 }
             }
         }
@@ -105,7 +105,7 @@ impl Machine {
         if let Some(frame) = self.presence.handle_hidden(hidden)
             && self.connection.session().is_some()
         {
-            self.write(ClientFrame::from(frame).encode());
+            self.write(frame.encode());
         }
     }
 
@@ -133,7 +133,7 @@ impl Machine {
 
     fn cast(&mut self, cast: Cast) -> Result<(), Error> {
         let limits = self.limits()?;
-        let text = ClientFrame::from(cast).encode();
+        let text = cast.encode();
         if text.len() > limits.message {
             let text = words("larger than the server's limit of ", limits.message as u64, " bytes");
             return Err(Error { code: Code::TOO_LARGE, text });
@@ -152,7 +152,7 @@ impl Machine {
             let text = words("a command's result is at most ", RESULT_BYTES as u64, " bytes");
             return Err(Error { code: Code::TOO_LARGE, text });
         }
-        self.write(ClientFrame::from(answer).encode());
+        self.write(answer.encode());
         Ok(())
     }
 

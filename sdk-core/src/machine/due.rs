@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     protocol::{
-        ClientFrame,
         close::{self, CloseClass},
         frames::{Drain, Ping},
     },
@@ -35,7 +34,7 @@ impl Machine {
     pub(super) fn follow(&mut self, verdict: Verdict, now: Now) {
         match verdict {
             Verdict::Fine => {}
-            Verdict::Ping => self.write(ClientFrame::from(Ping::default()).encode()),
+            Verdict::Ping => self.write(Ping::default().encode()),
             Verdict::Dead => {
                 self.leniency.handle_death();
                 let text = "the probe was not answered";

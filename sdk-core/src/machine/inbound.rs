@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     protocol::{
-        ClientFrame, ServerFrame,
+        ServerFrame,
         close::{self, CloseClass},
         codec,
         frames::{Left, Ping, Pong},
@@ -150,7 +150,7 @@ impl Machine {
     }
 
     fn write_pong(&mut self) {
-        self.write(ClientFrame::from(Pong {}).encode());
+        self.write(Pong {}.encode());
     }
 
     /// Whether a transport's reports count (P-C5).

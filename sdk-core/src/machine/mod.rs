@@ -45,6 +45,7 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
+use crate::time::millis;
 pub use crate::time::{Instant, Now, UnixMillis};
 pub use io::*;
 
@@ -274,10 +275,8 @@ impl Machine {
     /// Whether the wall clock moved against the monotonic one: a sleep one of them did not notice.
     fn clocks_parted(&mut self, now: Now) -> bool {
         let Some(last) = self.clocks.replace(now) else { return false };
-        let mono = now.mono.since(last.mono).as_millis();
-        let mono = i128::try_from(mono).unwrap_or(i128::MAX);
-        let wall = i128::from(now.wall.0) - i128::from(last.wall.0);
-        (wall - mono).unsigned_abs() > u128::from(JUMP_MS)
+        let expected = last.wall.0.saturating_add(millis(now.mono.since(last.mono)));
+        now.wall.0.abs_diff(expected) > JUMP_MS
     }
 
     fn handle_timeout(&mut self, late: bool, now: Now) {
@@ -428,9 +427,7 @@ impl Machine {
         while let Some(output) = self.calls.poll_output() {
             any = true;
             match output {
-                CallsOutput::Send(call) => {
-                    self.write(crate::protocol::ClientFrame::from(call).encode())
-                }
+                CallsOutput::Send(call) => self.write(call.encode()),
                 CallsOutput::Reply(call, result) => {
                     self.output.push_back(Output::Reply(call, result));
                 }

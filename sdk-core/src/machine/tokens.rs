@@ -139,16 +139,35 @@ impl Tokens {
         let mut clean = text.to_owned();
         for token in [&self.current, &self.refused].into_iter().flatten() {
             if !token.expose().is_empty() {
-                clean = clean.replace(token.expose(), "…");
+                clean = without(&clean, token.expose());
             }
         }
         clean.chars().filter(|c| !c.is_control()).take(WORDS).collect()
     }
 }
 
+/// A text with an ellipsis for each occurrence of a secret.
+fn without(text: &str, secret: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        match rest.strip_prefix(secret) {
+            Some(behind) => {
+                clean.push('…');
+                rest = behind;
+            }
+            None => {
+                clean.push(next);
+                rest = &rest[next.len_utf8()..];
+            }
+        }
+    }
+    clean
+}
+
 /// When to refresh a token that lives this long: at 80 % ± 10 % of it.
 pub(super) fn refresh_after(life: Duration, rng: &mut Rng) -> Duration {
-    uniform(rng, life.mul_f64(0.72), life.mul_f64(0.88))
+    uniform(rng, life / 100 * 72, life / 100 * 88)
 }
 
 #[cfg(test)]

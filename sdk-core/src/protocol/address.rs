@@ -28,6 +28,11 @@ impl Address {
         [namespace, "/", room].concat().parse()
     }
 
+    /// No room: what stands where an address could not be read.
+    pub(crate) fn nowhere() -> Self {
+        Self("".into())
+    }
+
     /// Borrows the whole address.
     #[must_use]
     pub fn as_str(&self) -> &str {

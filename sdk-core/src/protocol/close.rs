@@ -1,5 +1,7 @@
 //! Close codes and what a client does after each: one table (P-C7).
 
+use super::wire::FromJson as _;
+
 /// What a client does after a connection closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseClass {
@@ -28,6 +30,14 @@ macro_rules! codes {
         /// Every close code this version gives a meaning of its own: code, name, class, meaning.
         pub const TABLE: &[(u16, &str, CloseClass, &str)] =
             &[$(($code, stringify!($name), CloseClass::$class, $text)),+];
+
+        /// The class of a code of the table. No look into it: its words are not a client's to carry.
+        const fn class_of_known(code: u16) -> Option<CloseClass> {
+            match code {
+                $($code => Some(CloseClass::$class),)+
+                _ => None,
+            }
+        }
     };
 }
 
@@ -66,8 +76,8 @@ codes! {
 /// The class of a close code. Everything unknown is worth another try (P-C7).
 #[must_use]
 pub fn class_of(code: u16) -> CloseClass {
-    if let Some((_, _, class, _)) = TABLE.iter().find(|(known, ..)| *known == code) {
-        return *class;
+    if let Some(class) = class_of_known(code) {
+        return class;
     }
     match code {
         1007..=1010 => CloseClass::RetryAtCap,
@@ -93,7 +103,7 @@ pub fn class_of_http(status: u16) -> CloseClass {
 #[must_use]
 pub fn after_ms(reason: &str) -> Option<u64> {
     let word = reason.split(' ').find_map(|word| word.strip_prefix("after="))?;
-    word.parse::<u64>().ok().map(|ms| ms.min(300_000))
+    u64::from_json(word).map(|ms| ms.min(300_000))
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ macro_rules! frames {
             }
         }
 
-        frames!(@ $way $enum { $($tag => $name,)+ });
+        frames!(@ $way $enum { $($tag => $name($body),)+ });
 
         $(impl From<$body> for $enum {
             fn from(body: $body) -> Self {
@@ -50,13 +50,21 @@ macro_rules! frames {
         })+
     };
     // What the client writes and the server reads.
-    (@ client $enum:ident { $($tag:literal => $name:ident,)+ }) => {
+    (@ client $enum:ident { $($tag:literal => $name:ident($body:ty),)+ }) => {
+        $(impl $body {
+            /// Writes the object: `type` first, no raw line feed.
+            #[must_use]
+            pub fn encode(&self) -> String {
+                super::scribe::encode($tag, self)
+            }
+        })+
+
         impl $enum {
             /// Writes the object: `type` first, no raw line feed.
             #[must_use]
             pub fn encode(&self) -> String {
                 match self {
-                    $(Self::$name(body) => super::scribe::encode($tag, body),)+
+                    $(Self::$name(body) => body.encode(),)+
                     Self::Unknown { kind, id } => super::scribe::encode(kind, id),
                 }
             }
@@ -75,7 +83,7 @@ macro_rules! frames {
         }
     };
     // What the server writes and the client reads.
-    (@ server $enum:ident { $($tag:literal => $name:ident,)+ }) => {
+    (@ server $enum:ident { $($tag:literal => $name:ident($body:ty),)+ }) => {
         impl $enum {
             /// Writes the object: `type` first, no raw line feed.
             #[must_use]
@@ -92,11 +100,12 @@ macro_rules! frames {
             /// The envelope is broken: close with `BAD_FRAME` (P-F2).
             pub fn decode(text: &str) -> Result<Self, super::codec::BadFrame> {
                 let fields = super::wire::Fields::read(text)?;
-                let kind: String = fields.need("type")?;
-                Ok(match &*kind {
-                    $($tag => Self::$name(super::scribe::Read::read(&fields)?),)+
-                    _ => Self::Unknown { id: fields.maybe("id")?, kind },
-                })
+                let kind: String = fields.need("type");
+                let frame = match &*kind {
+                    $($tag => Self::$name(super::scribe::Read::read(&fields)),)+
+                    _ => Self::Unknown { id: fields.maybe("id"), kind },
+                };
+                Ok(fields.check().map(|()| frame)?)
             }
         }
     };

@@ -3,7 +3,7 @@
 use super::wire;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BinaryHeap, fmt, sync::Arc};
 
 /// The deepest nesting of arrays and objects that is accepted (P-F1).
 pub const MAX_DEPTH: usize = 32;
@@ -135,8 +135,8 @@ impl Json {
 /// Copies JSON text of valid syntax without its white space, keeping depth and keys in view.
 #[derive(Default)]
 struct Scanner {
-    /// One set of keys for each open object; `None` for an open array.
-    open: Vec<Option<BTreeSet<String>>>,
+    /// The keys of each open object; `None` for an open array.
+    open: Vec<Option<BinaryHeap<String>>>,
 }
 
 impl Scanner {
@@ -164,12 +164,12 @@ impl Scanner {
                     if self.open.len() == MAX_DEPTH {
                         return Err(JsonError::Depth);
                     }
-                    self.open.push((opener == b'{').then(BTreeSet::new));
+                    self.open.push((opener == b'{').then(BinaryHeap::new));
                     key_next = opener == b'{';
                     at += 1;
                 }
                 b'}' | b']' => {
-                    self.open.pop();
+                    self.close()?;
                     key_next = false;
                     at += 1;
                 }
@@ -188,11 +188,22 @@ impl Scanner {
         let Some(key) = unquoted(quoted) else {
             return Err(JsonError::Syntax("half a character".into()));
         };
-        let Some(Some(keys)) = self.open.last_mut() else { return Ok(()) };
-        if keys.contains(&*key) {
-            return Err(JsonError::DuplicateKey(key.into_owned()));
+        if let Some(Some(keys)) = self.open.last_mut() {
+            keys.push(key.into_owned());
         }
-        keys.insert(key.into_owned());
+        Ok(())
+    }
+
+    /// Ends an array or object; the keys of an object come in order, repeats behind each other.
+    fn close(&mut self) -> Result<(), JsonError> {
+        let mut keys = self.open.pop().flatten().unwrap_or_default();
+        let mut last = keys.pop();
+        while let Some(key) = keys.pop() {
+            if last.as_ref() == Some(&key) {
+                return Err(JsonError::DuplicateKey(key));
+            }
+            last = Some(key);
+        }
         Ok(())
     }
 }

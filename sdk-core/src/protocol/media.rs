@@ -1,6 +1,6 @@
 //! Binary messages: chunks of pictures (P-V1).
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 /// Bytes of the header: kind, flags, stream, seq, presentation time.
 pub const HEADER: usize = 16;
@@ -63,14 +63,13 @@ impl Chunk {
     /// Writes the binary message.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(HEADER + self.payload.len());
-        out.put_u8(self.kind);
-        out.put_u8(self.flags);
-        out.put_u16(self.stream);
-        out.put_u32(self.seq);
-        out.put_u64(self.pts_us);
-        out.put_slice(&self.payload);
-        out.freeze()
+        let mut out = Vec::with_capacity(HEADER + self.payload.len());
+        out.extend_from_slice(&[self.kind, self.flags]);
+        out.extend_from_slice(&self.stream.to_be_bytes());
+        out.extend_from_slice(&self.seq.to_be_bytes());
+        out.extend_from_slice(&self.pts_us.to_be_bytes());
+        out.extend_from_slice(&self.payload);
+        out.into()
     }
 
     /// Whether `flag` is set.

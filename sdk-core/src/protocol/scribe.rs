@@ -5,7 +5,7 @@ use super::{
     filter::Filter,
     frames::*,
     limits::Limits,
-    wire::{Fields, FromJson, Malformed, Writer, elements, status_word},
+    wire::{Fields, FromJson, Malformed, Writer, status_word, whole},
 };
 
 /// An object a client writes.
@@ -15,7 +15,7 @@ pub(super) trait Write {
 
 /// An object a client reads.
 pub(super) trait Read: Sized {
-    fn read(fields: &Fields<'_>) -> Result<Self, Malformed>;
+    fn read(fields: &Fields<'_>) -> Self;
 }
 
 /// Writes an object, `type` first.
@@ -249,17 +249,34 @@ impl Write for Pong {
     fn write(&self, _: &mut Writer) {}
 }
 
+/// A blank of what is read in such a way.
+macro_rules! blank {
+    (need) => {
+        FromJson::blank()
+    };
+    (data) => {
+        super::Json::null()
+    };
+    ($how:ident) => {
+        Default::default()
+    };
+}
+
 macro_rules! reads {
     ($($name:ident { $($field:ident $how:ident),* })+) => {$(
         impl Read for $name {
-            fn read(fields: &Fields<'_>) -> Result<Self, Malformed> {
-                Ok(Self { $($field: fields.$how(stringify!($field))?),* })
+            fn read(_fields: &Fields<'_>) -> Self {
+                Self { $($field: _fields.$how(stringify!($field))),* }
             }
         }
 
         impl FromJson for $name {
             fn from_json(text: &str) -> Option<Self> {
-                Self::read(&Fields::read(text).ok()?).ok()
+                whole(text, Self::read).ok()
+            }
+
+            fn blank() -> Self {
+                Self { $($field: blank!($how)),* }
             }
         }
     )+};
@@ -267,11 +284,13 @@ macro_rules! reads {
 
 reads! {
     Limits { message need, rooms need, depth need }
+    Welcome { connection need, tenant need, user need, accepted maybe, ping need, expires_in maybe, time need, limits need, features or_default }
     Authorized { expires_in maybe }
     Joined { id need, room need, cursor need, head need, mode or_default, full or_default }
     Live { room need, seq need, mark need }
     Left { id maybe, room need, code maybe, after maybe }
     Lost { id maybe, room need, first need, head need }
+    Event { room need, seq maybe, prev maybe, mark maybe, id maybe, time or_default, from or_default, event need, key maybe, gone or_default, data data }
     Page { room need, seq need }
     Accepted { lane need, n need, id need, seq maybe }
     Refused { lane need, n need, id need, code need, message or_default }
@@ -285,67 +304,34 @@ reads! {
     Stream { stream need, room need, codec need, width need, height need }
     Demand { stream need, viewers need }
     Ping { heads or_default }
+    Pong {}
     Head { room need, last need, seq need, mark need }
-}
-
-impl Read for Event {
-    fn read(fields: &Fields<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            room: fields.need("room")?,
-            seq: fields.maybe("seq")?,
-            prev: fields.maybe("prev")?,
-            mark: fields.maybe("mark")?,
-            id: fields.maybe("id")?,
-            time: fields.or_default("time")?,
-            from: fields.or_default("from")?,
-            event: fields.need("event")?,
-            key: fields.maybe("key")?,
-            gone: fields.or_default("gone")?,
-            data: super::Json::known(fields.text("data").unwrap_or("null")),
-        })
-    }
-}
-
-impl Read for Welcome {
-    fn read(fields: &Fields<'_>) -> Result<Self, Malformed> {
-        let accepted = match fields.text("accepted") {
-            Some(text) => Some(lanes(text).ok_or(Malformed("accepted"))?),
-            None => None,
-        };
-        Ok(Self {
-            connection: fields.need("connection")?,
-            tenant: fields.need("tenant")?,
-            user: fields.need("user")?,
-            accepted,
-            ping: fields.need("ping")?,
-            expires_in: fields.maybe("expires_in")?,
-            time: fields.need("time")?,
-            limits: fields.need("limits")?,
-            features: fields.or_default("features")?,
-        })
-    }
+    Drain { spread need, reason or_default }
 }
 
 /// Numbers by lane.
-fn lanes(text: &str) -> Option<Lanes> {
-    let fields = Fields::read(text).ok()?;
-    fields.iter().map(|(lane, n)| Some((u8::from_json(lane)?, u64::from_json(n)?))).collect()
-}
+impl FromJson for Lanes {
+    fn from_json(text: &str) -> Option<Self> {
+        let mut lanes = Self::new();
+        for (lane, n) in Fields::read(text).ok()?.iter() {
+            lanes.insert(u8::from_json(lane)?, u64::from_json(n)?);
+        }
+        Some(lanes)
+    }
 
-impl Read for Drain {
-    fn read(fields: &Fields<'_>) -> Result<Self, Malformed> {
-        let bounds = fields.text("spread").and_then(|text| elements(text).ok());
-        let [least, most] = bounds.as_deref().unwrap_or_default() else {
-            return Err(Malformed("spread"));
-        };
-        let bound = |text| u64::from_json(text).ok_or(Malformed("spread"));
-        Ok(Self { spread: [bound(least)?, bound(most)?], reason: fields.or_default("reason")? })
+    fn blank() -> Self {
+        Self::new()
     }
 }
 
-impl Read for Pong {
-    fn read(_: &Fields<'_>) -> Result<Self, Malformed> {
-        Ok(Self {})
+/// Two bounds.
+impl FromJson for [u64; 2] {
+    fn from_json(text: &str) -> Option<Self> {
+        Vec::from_json(text)?.try_into().ok()
+    }
+
+    fn blank() -> Self {
+        [0; 2]
     }
 }
 
@@ -356,5 +342,9 @@ impl FromJson for RoomMode {
             "\"latest\"" => Some(Self::Latest),
             _ => None,
         }
+    }
+
+    fn blank() -> Self {
+        Self::Log
     }
 }

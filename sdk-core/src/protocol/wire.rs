@@ -11,7 +11,7 @@ use crate::model::{
     ids::{ItemId, ProducerId, UserId},
     presence::Status,
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::Cell};
 
 /// Nesting of what is read; deeper text is malformed.
 const MAX_NESTING: u8 = 128;
@@ -23,13 +23,23 @@ const MAX_DIGITS: usize = 20;
 pub struct Malformed(pub &'static str);
 
 /// The fields of one object, each still JSON text.
+///
+/// Read them one after the other, then ask [`Fields::check`] whether all were what was asked for: a
+/// way out behind each field would be most of the code.
 #[derive(Debug)]
-pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
+pub struct Fields<'a> {
+    list: Vec<(Cow<'a, str>, &'a str)>,
+    /// The first that was absent or something else.
+    bad: Cell<Option<&'static str>>,
+}
 
 /// What can be read from JSON text of valid syntax.
 pub trait FromJson: Sized {
     /// Reads it; none where it is something else.
     fn from_json(text: &str) -> Option<Self>;
+
+    /// Stands in for what could not be read, until [`Fields::check`] says so.
+    fn blank() -> Self;
 }
 
 impl<'a> Fields<'a> {
@@ -47,7 +57,9 @@ impl<'a> Fields<'a> {
         };
         let whole = text.trim_matches(BLANK);
         match container(whole, 0, MAX_NESTING, &mut see) {
-            Some(end) if end == whole.len() && whole.starts_with('{') => Ok(Self(fields)),
+            Some(end) if end == whole.len() && whole.starts_with('{') => {
+                Ok(Self { list: fields, bad: Cell::new(None) })
+            }
             _ => Err(Malformed("not a JSON object")),
         }
     }
@@ -55,41 +67,70 @@ impl<'a> Fields<'a> {
     /// The text of a field; none where it is absent or null.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&'a str> {
-        let (_, text) = self.0.iter().find(|(key, _)| key == name)?;
+        let (_, text) = self.list.iter().find(|(key, _)| key == name)?;
         (*text != "null").then_some(*text)
     }
 
     /// Every field, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
-        self.0.iter().map(|(key, text)| (&**key, *text))
+        self.list.iter().map(|(key, text)| (&**key, *text))
     }
 
-    /// A field that must be there.
-    ///
-    /// # Errors
-    /// It is absent, or something else.
-    pub fn need<T: FromJson>(&self, name: &'static str) -> Result<T, Malformed> {
-        self.text(name).and_then(T::from_json).ok_or(Malformed(name))
+    /// A field that must be there; blank, and noted for [`Fields::check`], where it is absent or
+    /// something else.
+    pub fn need<T: FromJson>(&self, name: &'static str) -> T {
+        self.maybe(name).unwrap_or_else(|| {
+            self.note(name);
+            T::blank()
+        })
     }
 
-    /// A field that may be absent or null.
-    ///
-    /// # Errors
-    /// It is something else.
-    pub fn maybe<T: FromJson>(&self, name: &'static str) -> Result<Option<T>, Malformed> {
-        match self.text(name) {
-            Some(text) => T::from_json(text).map(Some).ok_or(Malformed(name)),
-            None => Ok(None),
+    /// A field that may be absent or null; noted for [`Fields::check`] where it is something else.
+    pub fn maybe<T: FromJson>(&self, name: &'static str) -> Option<T> {
+        let read = T::from_json(self.text(name)?);
+        if read.is_none() {
+            self.note(name);
         }
+        read
     }
 
-    /// A field that has a default.
+    /// A field that has a default; noted for [`Fields::check`] where it is something else.
+    pub fn or_default<T: FromJson + Default>(&self, name: &'static str) -> T {
+        self.maybe(name).unwrap_or_default()
+    }
+
+    /// The JSON text of a field; null where it is absent.
+    pub fn data(&self, name: &'static str) -> Json {
+        Json::known(self.text(name).unwrap_or("null"))
+    }
+
+    fn note(&self, name: &'static str) {
+        self.bad.set(self.bad.get().or(Some(name)));
+    }
+
+    /// Whether all that was read was what was asked for.
     ///
     /// # Errors
-    /// It is something else.
-    pub fn or_default<T: FromJson + Default>(&self, name: &'static str) -> Result<T, Malformed> {
-        self.maybe(name).map(Option::unwrap_or_default)
+    /// Names the first field that was not.
+    pub fn check(&self) -> Result<(), Malformed> {
+        self.bad.get().map_or(Ok(()), |name| Err(Malformed(name)))
     }
+}
+
+/// Reads an object whose fields are all what they have to be.
+///
+/// # Errors
+/// The text is no JSON object, or names the first field that is something else.
+pub fn whole<T>(text: &str, read: impl Fn(&Fields<'_>) -> T) -> Result<T, Malformed> {
+    // One piece of code for all objects, but for what reads their fields.
+    fn see(text: &str, read: &mut dyn FnMut(&Fields<'_>)) -> Result<(), Malformed> {
+        let fields = Fields::read(text)?;
+        read(&fields);
+        fields.check()
+    }
+    let mut object = None;
+    see(text, &mut |fields| object = Some(read(fields)))?;
+    object.ok_or(Malformed("not read"))
 }
 
 /// The elements of an array, each still JSON text.
@@ -98,17 +139,20 @@ impl<'a> Fields<'a> {
 /// The text is no JSON array.
 pub fn elements(text: &str) -> Result<Vec<&str>, Malformed> {
     let mut found = Vec::new();
-    let mut see = |_: Option<&str>, value| {
-        found.push(value);
+    each_element(text, &mut |element| {
+        found.push(element);
         Some(())
-    };
+    })
+    .ok_or(Malformed("not a JSON array"))?;
+    Ok(found)
+}
+
+/// Shows the elements of an array until one is not wanted; none where that happens, or the text is
+/// no array.
+fn each_element<'a>(text: &'a str, see: &mut dyn FnMut(&'a str) -> Option<()>) -> Option<()> {
     let whole = text.trim_matches(BLANK);
-    // Kept out of the closure's way: `see` borrows `found` until here.
-    let end = container(whole, 0, MAX_NESTING, &mut see);
-    match end {
-        Some(end) if end == whole.len() && whole.starts_with('[') => Ok(found),
-        _ => Err(Malformed("not a JSON array")),
-    }
+    let end = container(whole, 0, MAX_NESTING, &mut |_, element| see(element))?;
+    (end == whole.len() && whole.starts_with('[')).then_some(())
 }
 
 /// Whether a text is one JSON value.
@@ -261,6 +305,10 @@ macro_rules! unsigned_from_json {
             fn from_json(text: &str) -> Option<Self> {
                 unsigned(text)?.try_into().ok()
             }
+
+            fn blank() -> Self {
+                0
+            }
         }
     )+};
 }
@@ -275,11 +323,19 @@ impl FromJson for bool {
             _ => None,
         }
     }
+
+    fn blank() -> Self {
+        false
+    }
 }
 
 impl FromJson for String {
     fn from_json(text: &str) -> Option<Self> {
         unquoted(text).map(Cow::into_owned)
+    }
+
+    fn blank() -> Self {
+        Self::new()
     }
 }
 
@@ -288,6 +344,10 @@ macro_rules! words_from_json {
         impl FromJson for $name {
             fn from_json(text: &str) -> Option<Self> {
                 unquoted(text).map(|word| Self::from(word.into_owned()))
+            }
+
+            fn blank() -> Self {
+                Self::from(String::new())
             }
         }
     )+};
@@ -301,40 +361,44 @@ words_from_json!(
     super::Token
 );
 
-impl FromJson for ItemId {
-    fn from_json(text: &str) -> Option<Self> {
-        unquoted(text)?.parse().ok()
-    }
+macro_rules! parsed_from_json {
+    ($($name:ident = $blank:expr,)+) => {$(
+        impl FromJson for $name {
+            fn from_json(text: &str) -> Option<Self> {
+                unquoted(text)?.parse().ok()
+            }
+
+            fn blank() -> Self {
+                $blank
+            }
+        }
+    )+};
 }
 
-impl FromJson for ProducerId {
-    fn from_json(text: &str) -> Option<Self> {
-        unquoted(text)?.parse().ok()
-    }
-}
-
-impl FromJson for Address {
-    fn from_json(text: &str) -> Option<Self> {
-        unquoted(text)?.parse().ok()
-    }
-}
-
-impl FromJson for Mark {
-    fn from_json(text: &str) -> Option<Self> {
-        unquoted(text)?.parse().ok()
-    }
+parsed_from_json! {
+    ItemId = Self(0),
+    ProducerId = Self(0),
+    Mark = Self(0),
+    Address = Self::nowhere(),
 }
 
 impl FromJson for Json {
     fn from_json(text: &str) -> Option<Self> {
         Some(Self::known(text))
     }
+
+    fn blank() -> Self {
+        Self::null()
+    }
 }
 
 impl FromJson for Cursor {
     fn from_json(text: &str) -> Option<Self> {
-        let fields = Fields::read(text).ok()?;
-        Some(Self { seq: fields.need("seq").ok()?, mark: fields.need("mark").ok()? })
+        whole(text, |fields| Self { seq: fields.need("seq"), mark: fields.need("mark") }).ok()
+    }
+
+    fn blank() -> Self {
+        Self { seq: 0, mark: Mark(0) }
     }
 }
 
@@ -348,11 +412,24 @@ impl FromJson for Status {
             _ => return None,
         })
     }
+
+    fn blank() -> Self {
+        Self::Online
+    }
 }
 
 impl<T: FromJson> FromJson for Vec<T> {
     fn from_json(text: &str) -> Option<Self> {
-        elements(text).ok()?.into_iter().map(T::from_json).collect()
+        let mut all = Self::new();
+        each_element(text, &mut |element| {
+            all.push(T::from_json(element)?);
+            Some(())
+        })?;
+        Some(all)
+    }
+
+    fn blank() -> Self {
+        Self::new()
     }
 }
 
@@ -535,11 +612,14 @@ mod tests {
     fn fields_are_found_whatever_is_between() {
         let text = " { \"a\" : 1 , \"b\":{\"a\":[2,{}]},\"c\\u0064\":null,\"e\":\"x\\n\\u00e9\\ud83d\\ude00\" } ";
         let fields = Fields::read(text).unwrap();
-        assert_eq!(fields.need::<u64>("a"), Ok(1));
+        assert_eq!(fields.need::<u64>("a"), 1);
         assert_eq!(fields.text("b"), Some("{\"a\":[2,{}]}"));
-        assert_eq!(fields.maybe::<u64>("cd"), Ok(None));
-        assert_eq!(fields.need::<String>("e").as_deref(), Ok("x\né😀"));
-        assert_eq!(fields.need::<u8>("b"), Err(Malformed("b")));
+        assert_eq!(fields.maybe::<u64>("cd"), None);
+        assert_eq!(fields.need::<String>("e"), "x\né😀");
+        assert_eq!(fields.check(), Ok(()));
+        assert_eq!(fields.need::<u8>("b"), 0);
+        assert_eq!(fields.need::<u8>("f"), 0);
+        assert_eq!(fields.check(), Err(Malformed("b")));
         assert_eq!(elements("[1, [2], \"]\" ]"), Ok(vec!["1", "[2]", "\"]\""]));
     }
 
@@ -567,7 +647,7 @@ mod tests {
             let written = writer.finish();
             let wanted = serde_json::to_string(&std::collections::BTreeMap::from([("x", &text)])).unwrap();
             proptest::prop_assert_eq!(&written, &wanted);
-            let read: String = Fields::read(&written).unwrap().need("x").unwrap();
+            let read: String = whole(&written, |fields| fields.need("x")).unwrap();
             proptest::prop_assert_eq!(read, text);
         }
 

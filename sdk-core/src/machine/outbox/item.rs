@@ -115,7 +115,7 @@ pub(super) fn exact_bytes(item: &NewItem) -> usize {
         persist: item.persist,
         data: item.data.clone(),
     };
-    crate::protocol::ClientFrame::Send(send).encode().len()
+    send.encode().len()
 }
 
 /// What a code of `refused` means for the application.

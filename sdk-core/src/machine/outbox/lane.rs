@@ -6,7 +6,7 @@ use crate::{
     model::ids::ItemId,
     planted::{Bug, planted},
     protocol::limits::{WINDOW, WINDOW_BYTES},
-    time::Instant,
+    time::{Instant, millis},
 };
 use std::time::Duration;
 
@@ -137,7 +137,7 @@ impl Lane {
         let wait = after
             .unwrap_or_else(|| HOLD_FIRST.saturating_mul(1 << self.holds.min(5)).min(HOLD_MOST));
         self.holds = self.holds.saturating_add(1);
-        let half = u64::try_from(wait.as_millis() / 2).unwrap_or(u64::MAX);
+        let half = millis(wait) / 2;
         self.clear_flight();
         self.flow = Flow::Held { until: now + wait + Duration::from_millis(rng.u64(0..=half)) };
     }

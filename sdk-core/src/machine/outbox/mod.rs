@@ -41,7 +41,7 @@ use crate::{
         frames::{Accepted, Hold, Lanes, Refused},
         limits::LANES,
     },
-    time::{Instant, Now, UnixMillis},
+    time::{Instant, Now, UnixMillis, millis},
 };
 use item::{Items, MAX_CANCELS, Put, Stage, wire_bytes};
 use lane::{Flow, Lane};
@@ -111,7 +111,7 @@ pub struct Outbox {
     barrier_due: bool,
     /// What the server said before the lock was proved, in its order.
     deferred: VecDeque<Deferred>,
-    lanes: [Lane; LANES as usize],
+    lanes: Vec<Lane>,
     items: Items,
     /// Submits that wait for the store to be loaded.
     early: VecDeque<(CallId, NewItem)>,
@@ -134,7 +134,7 @@ impl Outbox {
         let mut rng = fastrand::Rng::with_seed(config.seed ^ 0x6f75_7462_6f78);
         let stray = ProducerId(rng.u128(..));
         let order_tag = rng.u64(..ORDER_STEP);
-        let mut lanes: [Lane; LANES as usize] = Default::default();
+        let mut lanes = vec![Lane::default(); LANES.into()];
         for lane in &config.stop_lanes {
             if let Some(lane) = lanes.get_mut(usize::from(*lane)) {
                 lane.stop = true;
@@ -462,8 +462,7 @@ impl Outbox {
     /// The wall clock, or where it would be had it run on with the monotonic one.
     fn wall(&self) -> UnixMillis {
         let Some(anchor) = self.anchor else { return self.now.wall };
-        let passed = self.now.mono.since(anchor.mono).as_millis();
-        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
+        let passed = millis(self.now.mono.since(anchor.mono));
         self.now.wall.max(UnixMillis(anchor.wall.0.saturating_add(passed)))
     }
 

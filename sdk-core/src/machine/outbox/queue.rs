@@ -11,7 +11,7 @@ use crate::{
         Code,
         limits::{COMMAND_TTL, EVENT_BYTES, ITEM_LIFE, LANES},
     },
-    time::UnixMillis,
+    time::{UnixMillis, millis},
 };
 
 /// Orders per millisecond: below 2^53 for the next eighty years.
@@ -46,7 +46,7 @@ impl Outbox {
 
     pub(super) fn queue(&mut self, call: CallId, item: NewItem) {
         let ttl = item.ttl.or_else(|| item.command.then_some(COMMAND_TTL)).unwrap_or(ITEM_LIFE);
-        let ttl = u64::try_from(ttl.min(ITEM_LIFE).as_millis()).unwrap_or(u64::MAX);
+        let ttl = millis(ttl.min(ITEM_LIFE));
         let expires = UnixMillis(self.wall().0.saturating_add(ttl));
         let order = self.next_order();
         let id = item.id;

@@ -9,7 +9,7 @@ use crate::{
     machine::io::{ApiEvent, Owner, ReplyValue, Snapshot, StoreError, StoredItem},
     model::ids::ProducerId,
     protocol::{Code, limits::ITEM_LIFE},
-    time::{Instant, Now, UnixMillis},
+    time::{Instant, Now, UnixMillis, millis},
 };
 use std::time::Duration;
 
@@ -195,7 +195,7 @@ impl Outbox {
     pub(super) fn become_foreign(&mut self, now: Now) {
         let wait = REGAIN_FIRST.saturating_mul(1 << self.losses.min(6)).min(REGAIN_MOST);
         self.losses = self.losses.saturating_add(1);
-        let spread = self.rng.u64(0..=u64::try_from(wait.as_millis() / 2).unwrap_or(u64::MAX));
+        let spread = self.rng.u64(0..=millis(wait) / 2);
         let retry_at = Some(now.mono + wait + Duration::from_millis(spread));
         self.store = Hold::Foreign { retry_at, asked: false };
         self.deferred.clear();

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     model::ids::ItemId,
     protocol::{
-        ClientFrame, Code,
+        Code,
         frames::{Ping, Send, Skip},
         limits::REPLAY_BYTES,
     },
@@ -20,7 +20,7 @@ impl Outbox {
             return None;
         }
         if std::mem::take(&mut self.barrier_due) {
-            return Some(ClientFrame::Ping(Ping::default()).encode());
+            return Some(Ping::default().encode());
         }
         if !self.is_ours() || self.forked {
             return None;
@@ -77,15 +77,11 @@ impl Outbox {
 
     fn encode(&self, entry: &Entry, n: u64, base: Option<u64>) -> String {
         let item = &entry.record.item;
-        let frame = match &entry.record.skip {
-            Some(code) => ClientFrame::Skip(Skip {
-                lane: item.lane,
-                n,
-                id: item.id,
-                base,
-                code: skip_code(code),
-            }),
-            None => ClientFrame::Send(Send {
+        match &entry.record.skip {
+            Some(code) => {
+                Skip { lane: item.lane, n, id: item.id, base, code: skip_code(code) }.encode()
+            }
+            None => Send {
                 lane: item.lane,
                 n,
                 id: item.id,
@@ -97,9 +93,9 @@ impl Outbox {
                     .then(|| entry.record.expires.0.saturating_sub(self.wall().0)),
                 persist: item.persist,
                 data: item.data.clone(),
-            }),
-        };
-        frame.encode()
+            }
+            .encode(),
+        }
     }
 }
 

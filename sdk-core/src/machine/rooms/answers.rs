@@ -11,6 +11,7 @@ use crate::{
         Code, Cursor,
         frames::{Joined, Left, Lost, RoomMode, Start},
     },
+    time::millis,
 };
 use std::time::Duration;
 
@@ -149,7 +150,7 @@ impl Rooms {
         let k = self.rooms.get(key).map_or(1, |room| room.refusals);
         let span = match after {
             Some(after) => {
-                let half = u64::try_from(after.as_millis() / 2).unwrap_or(u64::MAX).max(1000);
+                let half = (millis(after) / 2).max(1000);
                 after + Duration::from_millis(self.rng.u64(0..=half))
             }
             None => self.delay(k),
