@@ -454,6 +454,56 @@ fn p_c6a_a_revoked_back_end_publishes_no_more_over_http() {
 }
 
 #[test]
+fn p_c6a_what_revoke_promised_holds_at_once_and_its_body_is_read_strictly() {
+    let site = Site::start(&[]);
+    let admin = format!("Bearer {}", site.token("t", "boss", &["admin"]));
+    let revoke =
+        |body: &str| site.http("POST", "/revoke", &[("authorization", &admin)], body).status;
+    assert_eq!(revoke(r#"{"usr": "u"}"#), 400, "a slip must not cut the whole tenant off");
+    assert_eq!(revoke("[]"), 400);
+    // Nobody of the tenant was here before.
+    let body = json!({"user": "u", "notBefore": u64::from(u32::MAX) * 1000}).to_string();
+    assert_eq!(revoke(&body), 202);
+    let mut peer = Peer::connect(site.addr);
+    peer.hello(Some(&site.token("t", "u", &[])));
+    assert_eq!(peer.closed(), 4103);
+}
+
+#[test]
+fn v16_a_page_of_another_origin_changes_nothing_with_a_visitors_cookie() {
+    let site = Site::start(&[]);
+    let cookie = format!("token={}", site.token("t", "boss", &["admin"]));
+    let event = json!({"events": [{"room": "default/x", "event": "e"}]}).to_string();
+    for (path, body) in [("/revoke", r#"{"user": "u"}"#), ("/publish", event.as_str())] {
+        let from = |origin: &str| {
+            let headers = [("cookie", cookie.as_str()), ("origin", origin)];
+            site.http("POST", path, &headers, body)
+        };
+        let refused = from("https://elsewhere.example");
+        assert_eq!(refused.status, 403);
+        assert!(refused.body.contains("forbidden"));
+        assert!(from("http://localhost:5173").status < 300);
+    }
+}
+
+#[test]
+fn p_f1_the_numbers_of_a_published_step_are_bounded() {
+    let site = Site::start(&[]);
+    let plant = format!("Bearer {}", site.token("t", "plant", &["service"]));
+    let publish = |n: u64, base: u64| {
+        let body = json!({
+            "events": [{"room": "default/plant", "event": "e"}], "producer": "p", "n": n, "base": base,
+        });
+        let answer = site.http("POST", "/publish", &[("authorization", &plant)], &body.to_string());
+        answer.status
+    };
+    assert_eq!(publish(u64::MAX, u64::MAX - 1), 400);
+    assert_eq!(publish(1 << 53, (1 << 53) - 1), 400);
+    assert_eq!(publish(3, 3), 400);
+    assert_eq!(publish((1 << 53) - 1, (1 << 53) - 2), 200);
+}
+
+#[test]
 fn p_c7_the_same_outbox_twice_closes_the_older() {
     let site = Site::start(&[]);
     let producer = rand_hex();

@@ -78,7 +78,8 @@ fn millis(seconds: f64) -> u64 {
     millis.min((1 << 53) - 1)
 }
 
-fn is_tenant(text: &str) -> bool {
+/// Whether a text can be the name of a tenant (P-C1a).
+pub(crate) fn is_tenant(text: &str) -> bool {
     (1..=MAX_PART).contains(&text.len())
         && text != PUBLIC_TENANT
         && !text.starts_with('~')

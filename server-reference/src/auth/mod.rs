@@ -6,6 +6,7 @@ mod keys;
 mod sources;
 
 pub use claims::NewToken;
+pub(crate) use claims::is_tenant;
 pub use sources::token_of;
 
 use crate::{

@@ -104,11 +104,19 @@ impl Node {
 
     /// Publishes in one step and waits until it is durable (P-K5).
     pub(crate) async fn publish(self: &Arc<Self>, publish: Publish) -> Published {
+        let shard = self.shard_of(publish.tenant.as_str());
+        self.call(shard, |call| Input::Publish(call, publish)).await
+    }
+
+    async fn call(
+        self: &Arc<Self>,
+        shard: usize,
+        input: impl FnOnce(CallId) -> Input,
+    ) -> Published {
         let call = CallId(self.next.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
         self.calls().insert(call, answer);
-        let shard = self.shard_of(publish.tenant.as_str());
-        self.turn(shard, [Input::Publish(call, publish)], None);
+        self.turn(shard, [input(call)], None);
         let result = tokio::time::timeout(PUBLISH_WITHIN, answered).await;
         self.calls().remove(&call);
         match result {
@@ -171,7 +179,13 @@ impl Node {
     /// Cuts a user, token or tenant off (P-C6a).
     pub(crate) fn revoke(self: &Arc<Self>, revocation: Revocation) {
         let shard = self.shard_of(revocation.tenant.as_str());
-        self.turn(shard, [Input::Revoke(revocation)], None);
+        self.turn(shard, [Input::Revoke(None, revocation)], None);
+    }
+
+    /// The same, answered when it is durable.
+    pub(crate) async fn revoke_durably(self: &Arc<Self>, revocation: Revocation) -> Published {
+        let shard = self.shard_of(revocation.tenant.as_str());
+        self.call(shard, |call| Input::Revoke(Some(call), revocation)).await
     }
 
     /// Tells figures, logs and the application what happened. Never called under a lock.

@@ -2,7 +2,7 @@
 
 use super::Refusal;
 use crate::{
-    auth::{Verifier, token_of},
+    auth::{Verifier, is_tenant, token_of},
     hub::{AuthError, Principal},
 };
 use axum::http::{HeaderMap, StatusCode};
@@ -65,6 +65,9 @@ impl Caller {
         };
         match (own, named) {
             (Some(own), Some(named)) if own != named => Err(Refusal::forbidden("another tenant")),
+            (None, Some(named)) if !is_tenant(named) => {
+                Err(Refusal::bad(&Code::BAD_PARAMS, "this cannot be a tenant's name"))
+            }
             (Some(tenant), _) | (None, Some(tenant)) => Ok(tenant.to_owned()),
             (None, None) => Err(Refusal::bad(
                 &Code::BAD_PARAMS,

@@ -9,18 +9,22 @@ use crate::{
 };
 use axum::{
     body::{Body, Bytes},
-    extract::State,
-    http::{HeaderMap, Response, StatusCode, Uri},
+    extract::{FromRequest, State},
+    http::{HeaderMap, Response, StatusCode, Uri, header},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 use sha1::{Digest, Sha1};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use wardline::{
     model::ids::{ItemId, ProducerId, TenantId},
     protocol::{Code, Json, limits},
 };
 
+/// The highest whole number that JSON carries everywhere (P-F1).
+const MAX_NUMBER: u64 = (1 << 53) - 1;
+/// How long a body may take.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Most events of one step.
 const EVENTS: usize = 256;
 
@@ -65,17 +69,18 @@ pub(super) async fn publish(
     State(node): State<Arc<Node>>,
     uri: Uri,
     headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    request: axum::extract::Request,
 ) -> Response<Body> {
     let result = async {
+        same_site(&node, &headers)?;
         let caller = caller(&node.verifier, &headers, uri.query()).await?;
         if !caller.acts_for_tenant() {
             return Err(Refusal::forbidden("needs the role service or admin, or an API key"));
         }
-        let request: Request = read(body)?;
-        let tenant = caller.tenant(request.tenant.as_deref())?;
+        let body: Request = read(request).await?;
+        let tenant = caller.tenant(body.tenant.as_deref())?;
         let by = caller.principal(&tenant);
-        let publish = checked(request, tenant.as_str().into(), by)?;
+        let publish = checked(body, tenant.as_str().into(), by)?;
         Ok::<_, Refusal>(node.publish(publish).await?)
     };
     match result.await {
@@ -91,7 +96,7 @@ fn checked(request: Request, tenant: TenantId, by: Principal) -> Result<Publish,
     }
     let id = request.id.unwrap_or_else(|| ItemId(random()));
     let number = match (&request.producer, request.n) {
-        (Some(name), Some(n)) if request.lane < limits::LANES && n > 0 => Some(log::Number {
+        (Some(name), Some(n)) if is_number(&request, n) => Some(log::Number {
             key: log::ProducerKey {
                 tenant: tenant.clone(),
                 user: by.user.clone(),
@@ -104,7 +109,9 @@ fn checked(request: Request, tenant: TenantId, by: Principal) -> Result<Publish,
         }),
         (None, None) => None,
         _ => {
-            let words = "producer and n (from 1) go together, with a lane of 0 to 7".to_owned();
+            let words =
+                "producer and n (1 to 2^53 - 1, above base) go together, with a lane of 0 to 7";
+            let words = words.to_owned();
             return Err(bad(&Code::BAD_PARAMS, words));
         }
     };
@@ -135,6 +142,12 @@ fn checked(request: Request, tenant: TenantId, by: Principal) -> Result<Publish,
     Ok(Publish { tenant, by: Some(Arc::new(by)), events, number, from })
 }
 
+/// Whether `n` may number a step (P-F1).
+fn is_number(request: &Request, n: u64) -> bool {
+    let below = request.base.is_none_or(|base| base < n);
+    request.lane < limits::LANES && (1..=MAX_NUMBER).contains(&n) && below
+}
+
 /// 32 hex digits as they are; any other name by its hash.
 fn producer(name: &str) -> ProducerId {
     name.parse().unwrap_or_else(|_| {
@@ -154,21 +167,39 @@ pub(crate) fn random() -> u128 {
     u128::from_be_bytes(bytes)
 }
 
-fn read<T: serde::de::DeserializeOwned>(
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<T, Refusal> {
+/// A browser brings a visitor's cookie to any page's request: only the pages that may connect may
+/// also change something.
+fn same_site(node: &Node, headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    if origins.all(|origin| node.config.origin_allowed(Some(origin.to_str().unwrap_or("")))) {
+        return Ok(());
+    }
+    Err(Refusal::forbidden("not from a page of this origin"))
+}
+
+/// Reads the body of a caller who is known: a JSON object.
+async fn read<T: DeserializeOwned>(request: axum::extract::Request) -> Result<T, Refusal> {
+    let within = tokio::time::timeout(BODY_WITHIN, Bytes::from_request(request, &())).await;
+    let body = within.map_err(|_| {
+        let (status, code) = (StatusCode::REQUEST_TIMEOUT, Code::TIMEOUT);
+        Refusal::new(status, code, "the body took longer than 10 s")
+    })?;
     let body = body.map_err(|rejection| {
         let status = rejection.status();
         let large = status == StatusCode::PAYLOAD_TOO_LARGE;
         let code = if large { Code::TOO_LARGE } else { Code::BAD_DATA };
         Refusal::new(status, code, rejection.body_text())
     })?;
+    // A list would be taken for the fields in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Refusal::bad(&Code::BAD_DATA, "the body must be a JSON object"));
+    }
     serde_json::from_slice(&body)
         .map_err(|problem| Refusal::bad(&Code::BAD_DATA, problem.to_string()))
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Revoke {
     #[serde(default)]
     tenant: Option<String>,
@@ -181,32 +212,31 @@ struct Revoke {
     not_before: Option<u64>,
 }
 
-/// `POST /revoke`: for `admin` and API keys.
+/// `POST /revoke`: for `admin` and API keys. Answered when durable.
 pub(super) async fn revoke(
     State(node): State<Arc<Node>>,
     uri: Uri,
     headers: HeaderMap,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+    request: axum::extract::Request,
 ) -> Response<Body> {
     let result = async {
+        same_site(&node, &headers)?;
         let caller = caller(&node.verifier, &headers, uri.query()).await?;
-        let request: Revoke = read(body)?;
-        let tenant = caller.tenant(request.tenant.as_deref())?;
+        let body: Revoke = read(request).await?;
+        let tenant = caller.tenant(body.tenant.as_deref())?;
         if !caller.may_see(&tenant) {
             return Err(Refusal::forbidden("needs the role admin, or an API key"));
         }
-        Ok::<_, Refusal>(Revocation {
+        let revocation = Revocation {
             tenant: tenant.into(),
-            user: request.user.map(Into::into),
-            token_id: request.token_id.map(Into::into),
-            not_before: request.not_before.unwrap_or_else(unix_ms),
-        })
+            user: body.user.map(Into::into),
+            token_id: body.token_id.map(Into::into),
+            not_before: body.not_before.unwrap_or_else(unix_ms),
+        };
+        Ok::<_, Refusal>(node.revoke_durably(revocation).await?)
     };
     match result.await {
-        Ok(revocation) => {
-            node.revoke(revocation);
-            answer(StatusCode::ACCEPTED, &json!({"status": "revoked"}))
-        }
+        Ok(_) => answer(StatusCode::ACCEPTED, &json!({"status": "revoked"})),
         Err(refusal) => refusal.into(),
     }
 }

@@ -68,8 +68,9 @@ pub enum Input {
     Publish(CallId, Publish),
     /// An in-process handler answers a command (P-S8).
     Answer(Address, TenantId, u64, Result<Json, ErrorBody>),
-    /// Cut a user, token or tenant off (P-C6a).
-    Revoke(Revocation),
+    /// Cut a user, token or tenant off (P-C6a); the call is answered as [`Output::Published`] when
+    /// that is durable.
+    Revoke(Option<CallId>, Revocation),
     /// A viewer of pictures without a connection, such as an MJPEG response.
     Tap(TapId, Tap),
     /// Announce a restart (P-C8). Connections that remain are closed when the window ends.

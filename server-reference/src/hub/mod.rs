@@ -169,7 +169,7 @@ impl Hub {
                 // Not found: another answer, or its time, came first.
                 let _ = self.parts.answer_in_process(&key, seq, outcome);
             }
-            Input::Revoke(revocation) => self.parts.revoke(revocation, self.now),
+            Input::Revoke(call, revocation) => self.parts.revoke(call, revocation, self.now),
             Input::Tap(tap, what) => self.handle_tap(tap, what),
             Input::Drain { spread, reason } => self.handle_drain(spread, reason),
             Input::Timeout => {}

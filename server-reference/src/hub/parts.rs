@@ -18,7 +18,7 @@ use super::{
     buckets::{self, Buckets, Limited, Refusal},
     commands::{self, Admission, Commands},
     fold::Tickets,
-    io::{ConnId, Hook, Output, Principal, Revocation, To},
+    io::{CallId, ConnId, Hook, Output, Principal, Revocation, To},
     media::{self, Media, Picture, TapId},
     presence::{self, End, Membership, Presence},
     revocations::{self, Revocations, Verdict},
@@ -133,9 +133,9 @@ impl Parts {
     }
 
     /// Cuts a user, token or tenant off; [`Act::Cut`] follows once that is durable.
-    pub fn revoke(&mut self, revocation: Revocation, now: Now) {
+    pub fn revoke(&mut self, call: Option<CallId>, revocation: Revocation, now: Now) {
         self.touched = true;
-        self.revocations.revoke(revocation, now);
+        self.revocations.revoke(call, revocation, now);
     }
 
     /// A connection was welcomed.
@@ -433,6 +433,9 @@ impl Parts {
                 revocations::Output::Log(request) => Act::Output(Output::Log(request)),
                 revocations::Output::Loaded(tenant) => Act::Loaded(tenant),
                 revocations::Output::Cut(revocation) => Act::Cut(revocation),
+                revocations::Output::Durable(call) => {
+                    Act::Output(Output::Published(call, Ok(Vec::new())))
+                }
             });
         } else if let Some(request) = self.alerts.poll_request() {
             self.acts.push_back(Act::Output(Output::Log(request)));

@@ -5,7 +5,7 @@
 
 use super::{
     fold::{Entries, Folded},
-    io::{Principal, Revocation},
+    io::{CallId, Principal, Revocation},
     ledger::Ledger,
 };
 use crate::log::{Entry, NewEntry, Reply, Request, RoomKey};
@@ -27,6 +27,8 @@ pub const ROOM: &str = "system/~control";
 const EVENT: &str = "revoked";
 /// The part's number in tickets.
 pub(super) const PART: u8 = 1;
+/// Calls that may wait at once; more are not answered, though what they ask for is done.
+const MAX_WAITING: usize = 4096;
 
 /// How revocations behave.
 #[derive(Clone, Debug)]
@@ -66,6 +68,8 @@ pub enum Output {
     Loaded(TenantId),
     /// Durable: close what it names with 4103; its members leave presence at once.
     Cut(Revocation),
+    /// The revocation of this call is durable.
+    Durable(CallId),
 }
 
 /// The revocations of the tenants this hub serves.
@@ -74,6 +78,8 @@ pub struct Revocations {
     config: Config,
     room: Option<Address>,
     tenants: BTreeMap<TenantId, Tenant>,
+    /// Calls that wait for their entries.
+    waiting: BTreeMap<ItemId, CallId>,
     ledger: Ledger,
     refresh_at: Option<Instant>,
     rng: fastrand::Rng,
@@ -159,6 +165,7 @@ impl Revocations {
             config,
             room: ROOM.parse().ok(),
             tenants: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             ledger: Ledger::new(PART),
             refresh_at: None,
             rng: fastrand::Rng::with_seed(seed),
@@ -176,8 +183,9 @@ impl Revocations {
         }
     }
 
-    /// Appends a revocation to its tenant's control log; [`Output::Cut`] follows once it is durable.
-    pub fn revoke(&mut self, revocation: Revocation, now: Now) {
+    /// Appends a revocation to its tenant's control log; [`Output::Cut`] follows once it is durable,
+    /// and [`Output::Durable`] where a call waits for that.
+    pub fn revoke(&mut self, call: Option<CallId>, revocation: Revocation, now: Now) {
         self.open(&revocation.tenant, now);
         let Some(room) = self.room.clone() else { return };
         let body = Body {
@@ -195,6 +203,9 @@ impl Revocations {
             gone: false,
             data,
         };
+        if let Some(call) = call.filter(|_| self.waiting.len() < MAX_WAITING) {
+            self.waiting.insert(entry.id, call);
+        }
         self.ledger.append(&revocation.tenant, entry.id, vec![entry]);
     }
 
@@ -263,6 +274,9 @@ impl Revocations {
                     self.out.push_back(Output::Loaded(id.clone()));
                 }
                 Folded::Entry(entry) => {
+                    if let Some(call) = self.waiting.remove(&entry.id) {
+                        self.out.push_back(Output::Durable(call));
+                    }
                     let forget_at = entry.time.saturating_add(life);
                     let Ok(body) = entry.data.to::<Body>() else { continue };
                     if &*entry.event != EVENT || forget_at <= now.wall.0 {
@@ -328,11 +342,18 @@ mod tests {
         part: Revocations,
         cuts: Vec<Revocation>,
         loaded: usize,
+        durable: Vec<CallId>,
     }
 
     impl Rig {
         fn new(log: MemoryLog, config: Config) -> Self {
-            Self { log, part: Revocations::new(config, 7), cuts: Vec::new(), loaded: 0 }
+            Self {
+                log,
+                part: Revocations::new(config, 7),
+                cuts: Vec::new(),
+                loaded: 0,
+                durable: Vec::new(),
+            }
         }
 
         fn run(&mut self, now: Now) {
@@ -348,6 +369,7 @@ mod tests {
                     }
                     Output::Loaded(_) => self.loaded += 1,
                     Output::Cut(cut) => self.cuts.push(cut),
+                    Output::Durable(call) => self.durable.push(call),
                 }
             }
         }
@@ -384,7 +406,7 @@ mod tests {
             revocation(None, Some("tok"), 200),
             revocation(Some("u"), None, 50),
         ] {
-            rig.part.revoke(cut, at(1000));
+            rig.part.revoke(None, cut, at(1000));
             rig.run(at(1000));
         }
         assert_eq!(rig.cuts.len(), 3);
@@ -403,7 +425,7 @@ mod tests {
             let named = rig.cuts.iter().any(|cut| names(cut, &who(user, token, issued)));
             assert_eq!(named, verdict == Verdict::Revoked);
         }
-        rig.part.revoke(revocation(None, None, 500), at(1000));
+        rig.part.revoke(None, revocation(None, None, 500), at(1000));
         rig.run(at(1000));
         assert_eq!(rig.check("v", "a", 499, at(1000)), Verdict::Revoked);
         assert_eq!(rig.check("v", "a", 500, at(1000)), Verdict::Valid);
@@ -412,7 +434,7 @@ mod tests {
     #[test]
     fn p_c6a_a_restart_and_another_node_know_them() {
         let mut rig = Rig::new(log(), Config::default());
-        rig.part.revoke(revocation(Some("u"), None, 100), at(1000));
+        rig.part.revoke(None, revocation(Some("u"), None, 100), at(1000));
         rig.run(at(1000));
         let mut restarted = Rig::new(rig.log.clone(), Config::default());
         assert_eq!(restarted.check("u", "a", 99, at(2000)), Verdict::Revoked);
@@ -432,7 +454,7 @@ mod tests {
         let mut rig = Rig::new(log(), Config::default());
         rig.check("u", "a", 1, at(0));
         rig.log.set_available(false);
-        rig.part.revoke(revocation(Some("u"), None, 100), at(0));
+        rig.part.revoke(None, revocation(Some("u"), None, 100), at(0));
         rig.run(at(0));
         assert!(rig.cuts.is_empty());
         rig.log.set_available(true);
@@ -447,14 +469,23 @@ mod tests {
         let config = Config { token_life: Duration::from_secs(10), most: 3, ..Config::default() };
         let mut rig = Rig::new(log(), config);
         for n in 0..5 {
-            rig.part.revoke(revocation(Some(&format!("u{n}")), None, 100 + n), at(1000));
+            rig.part.revoke(None, revocation(Some(&format!("u{n}")), None, 100 + n), at(1000));
             rig.run(at(1000));
         }
         let tenant = rig.part.tenants.values().next().unwrap();
         assert_eq!((tenant.users.len(), tenant.not_before), (3, Some(101)));
-        rig.part.revoke(revocation(Some("late"), None, 7), at(11_000));
+        rig.part.revoke(None, revocation(Some("late"), None, 7), at(11_000));
         rig.run(at(11_000));
         let tenant = rig.part.tenants.values().next().unwrap();
         assert_eq!((tenant.users.len(), tenant.ages.len()), (1, 1));
+    }
+
+    #[test]
+    fn p_c6a_a_call_is_answered_when_its_revocation_is_durable() {
+        let mut rig = Rig::new(log(), Config::default());
+        rig.part.revoke(Some(CallId(9)), revocation(Some("u"), None, 100), at(1000));
+        assert!(rig.durable.is_empty());
+        rig.run(at(1000));
+        assert_eq!((rig.durable, rig.cuts.len()), (vec![CallId(9)], 1));
     }
 }

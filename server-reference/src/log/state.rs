@@ -139,7 +139,11 @@ impl Lane {
     /// Lets go of the outcomes the window has left behind.
     pub fn trim(&mut self) {
         let accepted = self.accepted;
-        while self.outcomes.front().is_some_and(|held| held.n + limits::WINDOW <= accepted) {
+        while self
+            .outcomes
+            .front()
+            .is_some_and(|held| held.n.saturating_add(limits::WINDOW) <= accepted)
+        {
             self.outcomes.pop_front();
         }
     }

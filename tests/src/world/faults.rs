@@ -348,7 +348,7 @@ impl World {
             self.wire.revoked(hit, now);
         }
         for node in 0..self.nodes.len() {
-            self.hub_input(node, hub::Input::Revoke(revocation.clone()))?;
+            self.hub_input(node, hub::Input::Revoke(None, revocation.clone()))?;
         }
         Ok(())
     }

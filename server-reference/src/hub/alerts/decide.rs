@@ -1,6 +1,10 @@
 //! What a command makes of an alert: the new state, the event, the answer (C7).
 
 use super::*;
+use wardline::protocol::limits::RESULT_BYTES;
+
+/// The largest alert that a command may create: with what acting on it adds it is still a result.
+const CREATED_BYTES: usize = RESULT_BYTES - 1024;
 
 impl Alerts {
     pub(super) fn decide(
@@ -87,6 +91,18 @@ impl Alerts {
             Ok(made) => made,
             Err(error) => return Handled { answer: Err(error), effects: Vec::new() },
         };
+        if &*command.event == CREATE && data.get().len() > CREATED_BYTES {
+            let words = format!("the alert is larger than {CREATED_BYTES} bytes");
+            let error = refusal(Code::TOO_LARGE, words);
+            return Handled { answer: Err(error), effects: Vec::new() };
+        }
+        // What a back end raised may be larger; its event tells all of it.
+        let answer = if data.get().len() > RESULT_BYTES {
+            let brief = Alert { description: None, metadata: None, ..state.alert.clone() };
+            Json::of(&brief).unwrap_or_else(|_| data.clone())
+        } else {
+            data.clone()
+        };
         let told = NewEntry {
             room: RoomKey { tenant: tenant.clone(), room: state.room.clone() },
             id: derived_id(command, 2),
@@ -94,10 +110,10 @@ impl Alerts {
             event: name.into(),
             key: None,
             gone: false,
-            data: data.clone(),
+            data,
         };
         match self.state_entry(tenant, derived_id(command, 3), &state) {
-            Some(kept) => Handled { answer: Ok(data), effects: vec![told, kept] },
+            Some(kept) => Handled { answer: Ok(answer), effects: vec![told, kept] },
             // The state nests the alert one level deeper than its event does.
             None => {
                 let error = refusal(Code::BAD_DATA, "metadata nests too deep");

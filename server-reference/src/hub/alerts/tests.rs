@@ -119,6 +119,19 @@ fn c7_bad_commands_are_refused() {
 }
 
 #[test]
+fn c7_an_alert_too_large_for_an_answer_is_refused_before_anything_happens() {
+    let mut rig = Rig::fresh();
+    let create = |size: usize| {
+        let text = "x".repeat(size);
+        format!(r#"{{"type":"a","title":"t","severity":"low","description":"{text}"}}"#)
+    };
+    assert_eq!(rig.command(CREATE, &create(16_000), at(0)), Err(Code::TOO_LARGE));
+    assert!(rig.events.is_empty());
+    let raised = rig.command(CREATE, &create(15_000), at(0)).unwrap();
+    rig.act(ACKNOWLEDGE, &raised.id, at(1)).unwrap();
+}
+
+#[test]
 fn an_alert_lives_in_the_room_it_names_and_its_sender_must_be_allowed_there() {
     let mut rig = Rig::fresh();
     let data = r#"{"type":"a","title":"x","room":"site:9"}"#;

@@ -233,12 +233,15 @@ fn v6_reconnecting_too_often_is_told_when_to_come_back() {
 fn p_c6a_a_revocation_cuts_and_keeps_out() {
     let mut bench = Bench::new();
     let (ann, bob) = (bench.welcome("1/ann"), bench.welcome("1/bob"));
-    bench.feed(Input::Revoke(Revocation {
-        tenant: "1".into(),
-        user: Some("ann".into()),
-        token_id: None,
-        not_before: START,
-    }));
+    bench.feed(Input::Revoke(
+        None,
+        Revocation {
+            tenant: "1".into(),
+            user: Some("ann".into()),
+            token_id: None,
+            not_before: START,
+        },
+    ));
     assert_eq!(bench.closed[&ann].0, close::TOKEN_REVOKED);
     assert!(!bench.closed.contains_key(&bob));
     let again = bench.welcome("1/ann");

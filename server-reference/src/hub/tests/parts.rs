@@ -262,7 +262,7 @@ fn p_c6a_a_revocation_cuts_now_and_after_a_restart() {
         token_id: None,
         not_before: START,
     };
-    bench.feed(Input::Revoke(cut));
+    bench.feed(Input::Revoke(None, cut));
     assert_eq!(bench.closed[&ann].0, close::TOKEN_REVOKED);
     assert!(!bench.closed.contains_key(&bob));
     assert!(bench.presences(watcher)[0].changes[0].gone, "it leaves presence at once");
