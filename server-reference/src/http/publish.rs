@@ -4,7 +4,7 @@ use super::{Refusal, answer, auth::caller};
 use crate::{
     auth::unix_ms,
     edge::Node,
-    hub::{Principal, Publish, PublishEvent, Revocation},
+    hub::{Principal, Publish, PublishEvent, Revocation, is_number},
     log,
 };
 use axum::{
@@ -21,8 +21,6 @@ use wardline::{
     protocol::{Code, Json, limits},
 };
 
-/// The highest whole number that JSON carries everywhere (P-F1).
-const MAX_NUMBER: u64 = (1 << 53) - 1;
 /// How long a body may take.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Most events of one step.
@@ -96,17 +94,19 @@ fn checked(request: Request, tenant: TenantId, by: Principal) -> Result<Publish,
     }
     let id = request.id.unwrap_or_else(|| ItemId(random()));
     let number = match (&request.producer, request.n) {
-        (Some(name), Some(n)) if is_number(&request, n) => Some(log::Number {
-            key: log::ProducerKey {
-                tenant: tenant.clone(),
-                user: by.user.clone(),
-                producer: producer(name),
-            },
-            lane: request.lane,
-            n,
-            id,
-            base: request.base,
-        }),
+        (Some(name), Some(n)) if request.lane < limits::LANES && is_number(n, request.base) => {
+            Some(log::Number {
+                key: log::ProducerKey {
+                    tenant: tenant.clone(),
+                    user: by.user.clone(),
+                    producer: producer(name),
+                },
+                lane: request.lane,
+                n,
+                id,
+                base: request.base,
+            })
+        }
         (None, None) => None,
         _ => {
             let words =
@@ -140,12 +140,6 @@ fn checked(request: Request, tenant: TenantId, by: Principal) -> Result<Publish,
     }
     let from = request.from.unwrap_or_default().into();
     Ok(Publish { tenant, by: Some(Arc::new(by)), events, number, from })
-}
-
-/// Whether `n` may number a step (P-F1).
-fn is_number(request: &Request, n: u64) -> bool {
-    let below = request.base.is_none_or(|base| base < n);
-    request.lane < limits::LANES && (1..=MAX_NUMBER).contains(&n) && below
 }
 
 /// 32 hex digits as they are; any other name by its hash.

@@ -43,6 +43,7 @@ mod wiring;
 
 pub use config::{HubConfig, Namespace, RoomStrategy};
 pub use io::*;
+pub(crate) use sends::is_number;
 pub use stats::Stats;
 
 use crate::log::{Reply, Request, RoomKey, Ticket};

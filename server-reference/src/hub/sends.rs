@@ -19,6 +19,11 @@ use wardline::{
 
 /// The greatest integer on the wire (P-F1).
 const MOST: u64 = (1 << 53) - 1;
+/// Whether `n` may number a step, and `base` stand before it (P-F1, P-S2).
+pub(crate) fn is_number(n: u64, base: Option<u64>) -> bool {
+    (1..=MOST).contains(&n) && base.is_none_or(|base| base < n)
+}
+
 /// Steps in flight per lane. A client has 32; twice as many may wait across a hold.
 const MOST_IN_FLIGHT: usize = 2 * WINDOW as usize;
 /// What an event needs beside its texts.
@@ -161,7 +166,7 @@ impl Hub {
         limited: Option<&str>,
     ) -> Option<()> {
         let session = self.session_mut(conn)?;
-        let in_bounds = (1..=MOST).contains(&n) && base.is_none_or(|base| base < n);
+        let in_bounds = is_number(n, base);
         let Some(state) = session.lanes.get_mut(usize::from(lane)).filter(|_| in_bounds) else {
             self.close_bad_frame(conn);
             return None;
