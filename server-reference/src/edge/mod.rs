@@ -22,16 +22,13 @@ pub(crate) use clock::Clock;
 pub(crate) use flusher::Flusher;
 pub(crate) use log_port::LogPort;
 pub(crate) use shard::Shard;
-pub(crate) use tap::Tap;
+pub(crate) use tap::{Tap, Taps};
 pub(crate) use wire::acceptor;
 
 use crate::{
     auth::Verifier,
     config::Config,
-    hub::{
-        CallId, ConnId, Hook, Hub, HubConfig, Input, Publish, Revocation, Stats,
-        media::{Picture, TapId},
-    },
+    hub::{CallId, ConnId, Hook, Hub, HubConfig, Input, Publish, Revocation, Stats},
     ops::Ops,
     server::{Command, CommandHandler, HookHandler},
 };
@@ -44,10 +41,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    runtime::Handle,
-    sync::{mpsc, oneshot},
-};
+use tokio::{runtime::Handle, sync::oneshot};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wardline::{
@@ -77,7 +71,7 @@ pub(crate) struct Node {
     pub(crate) hooks: Vec<HookHandler>,
     pub(crate) commands: BTreeMap<String, CommandHandler>,
     pub(crate) calls: Mutex<HashMap<CallId, oneshot::Sender<Published>>>,
-    pub(crate) taps: Mutex<HashMap<TapId, mpsc::Sender<Arc<Picture>>>>,
+    pub(crate) taps: Taps,
     pub(crate) next: AtomicU64,
     /// Sockets upgraded and not yet ended.
     pub(crate) open: AtomicUsize,

@@ -27,7 +27,7 @@ use std::{
 };
 use tokio::sync::Notify;
 use wardline::{
-    protocol::{Json, Token, address::PUBLIC_TENANT, close, frames::ErrorBody},
+    protocol::{Code, Json, Token, address::PUBLIC_TENANT, close, frames::ErrorBody},
     time::Instant,
 };
 
@@ -82,6 +82,7 @@ struct After {
     hooks: Vec<Hook>,
     published: Vec<(CallId, Published)>,
     pictures: Vec<(TapId, Arc<Picture>)>,
+    taps: Vec<(TapId, Result<(), Code>)>,
     /// Entries of public rooms, for the other shards.
     public: Vec<log::Reply>,
 }
@@ -267,6 +268,7 @@ impl Node {
                 Output::Verify(id, token) => after.verify.push((id, token)),
                 Output::Log(request) => after.asks.push(request),
                 Output::Picture(tap, picture) => after.pictures.push((tap, picture)),
+                Output::Tap(tap, told) => after.taps.push((tap, told)),
                 Output::Published(call, result) => after.published.push((call, result)),
                 Output::Hook(hook) => after.hooks.push(hook),
                 Output::Timeout(moment) => return moment,
@@ -283,7 +285,10 @@ impl Node {
             self.answer_call(call, result);
         }
         for (tap, picture) in after.pictures {
-            self.picture(tap, picture);
+            self.taps.show(tap, picture);
+        }
+        for (tap, told) in after.taps {
+            self.taps.tell(tap, told);
         }
         for hook in after.hooks {
             self.hook(index, hook);

@@ -3,10 +3,7 @@
 use super::{Refusal, auth::caller};
 use crate::{
     edge::{Node, Tap},
-    hub::{
-        media::Picture,
-        permissions::{Action, authorize},
-    },
+    hub::media::Picture,
 };
 use axum::{
     body::Body,
@@ -15,10 +12,7 @@ use axum::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use std::{convert::Infallible, sync::Arc, time::Duration};
-use wardline::{
-    model::ids::TenantId,
-    protocol::{Address, Code, media::KIND_JPEG},
-};
+use wardline::protocol::{Address, Code, frames::ErrorBody, media::KIND_JPEG};
 
 /// How long a snapshot waits for a camera that begins to send because someone looks.
 const PICTURE_WITHIN: Duration = Duration::from_secs(5);
@@ -34,8 +28,7 @@ pub(super) async fn snapshot(
     headers: HeaderMap,
 ) -> Response<Body> {
     let picture = async {
-        let (tenant, room) = room(&node, &id, &uri, &headers).await?;
-        let mut tap = Tap::open(&node, tenant, room);
+        let mut tap = tap(&node, &id, &uri, &headers).await?;
         let within = tokio::time::timeout(PICTURE_WITHIN, jpeg(&mut tap));
         within.await.ok().flatten().ok_or_else(|| {
             let words = "the camera sends no JPEG pictures";
@@ -54,18 +47,18 @@ pub(super) async fn snapshot(
     }
 }
 
-/// `GET /cameras/{id}/stream.mjpeg`: every picture the reader is fast enough for.
+/// `GET /cameras/{id}/stream.mjpeg`: every picture the reader is fast enough for, until the token
+/// ends (P-C6) or is revoked (P-C6a).
 pub(super) async fn stream(
     State(node): State<Arc<Node>>,
     Path(id): Path<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let (tenant, room) = match room(&node, &id, &uri, &headers).await {
-        Ok(place) => place,
+    let tap = match tap(&node, &id, &uri, &headers).await {
+        Ok(tap) => tap,
         Err(refusal) => return refusal.into(),
     };
-    let tap = Tap::open(&node, tenant, room);
     // The next picture is asked for when this one was taken: a slow reader sees fewer.
     let parts = futures_util::stream::unfold(tap, |mut tap| async {
         let picture = jpeg(&mut tap).await?;
@@ -98,19 +91,20 @@ async fn jpeg(tap: &mut Tap) -> Option<Bytes> {
     }
 }
 
-/// The camera's room, if the caller may see into it.
-async fn room(
-    node: &Node,
-    id: &str,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Result<(TenantId, Address), Refusal> {
+/// The camera's pictures, if the caller may see them.
+async fn tap(node: &Arc<Node>, id: &str, uri: &Uri, headers: &HeaderMap) -> Result<Tap, Refusal> {
     let caller = caller(&node.verifier, headers, uri.query()).await?;
     let room = Address::new("video", &format!("camera:{id}"))
         .map_err(|problem| Refusal::bad(&Code::BAD_ROOM, problem.to_string()))?;
     let tenant = caller.tenant(None)?;
-    let principal = caller.principal(&tenant);
-    authorize(&node.hub, &principal, &room, Action::Live)
-        .map_err(|code| Refusal::new(StatusCode::FORBIDDEN, code, REFUSAL))?;
-    Ok((principal.tenant, room))
+    let principal = Arc::new(caller.principal(&tenant));
+    Tap::open(node, principal, room).await.map_err(|code| {
+        let message = match code.as_str() {
+            "token_revoked" => "the token, its user or its tenant was revoked",
+            "rate" => "too many viewers at once",
+            "unavailable" => "the log cannot answer now",
+            _ => REFUSAL,
+        };
+        ErrorBody { code, message: message.to_owned() }.into()
+    })
 }

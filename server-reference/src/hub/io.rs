@@ -87,8 +87,10 @@ pub enum Input {
 /// What a viewer without a connection does.
 #[derive(Clone, Debug)]
 pub enum Tap {
-    /// Views the first JPEG stream of a room.
-    Open(TenantId, Address),
+    /// Views a room's pictures, JPEG only; answered by [`Output::Tap`].
+    Open(Arc<Principal>, Address),
+    /// The stream it views fell silent: whichever of the room sends next is shown.
+    Look,
     /// Took a picture.
     Seen(Arc<Picture>),
     /// Ends.
@@ -218,6 +220,8 @@ pub enum Output {
     Published(CallId, Result<Vec<Option<u64>>, ErrorBody>),
     /// A picture for a tap; [`Tap::Seen`] asks for the next.
     Picture(TapId, Arc<Picture>),
+    /// A tap was let in; or it was not, or is no more, and why: nothing follows then.
+    Tap(TapId, Result<(), Code>),
     /// Tell the server's own code and the logs.
     Hook(Hook),
     /// Nothing more until an input, or this moment. Always the last.

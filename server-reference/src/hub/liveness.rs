@@ -47,7 +47,8 @@ impl Hub {
         if hidden { visible.max(self.config.hidden_idle) } else { visible }
     }
 
-    fn cut_at(&self, principal: &Principal) -> Option<Instant> {
+    /// When a token that ends is cut.
+    pub(super) fn cut_at(&self, principal: &Principal) -> Option<Instant> {
         let left = principal.expires?.saturating_sub(self.now.wall.0);
         Some(self.now.mono + Duration::from_millis(left) + CUT_AFTER)
     }
@@ -88,7 +89,7 @@ impl Hub {
     }
 
     /// Whether nothing may be delivered under this token any more. The one place that says so.
-    fn is_expired(&self, principal: &Principal) -> bool {
+    pub(super) fn is_expired(&self, principal: &Principal) -> bool {
         if planted(Bug::DeliverAfterExpiry) {
             return false;
         }
@@ -128,6 +129,7 @@ impl Hub {
             for conn in self.connections.ids() {
                 self.rearm(conn);
             }
+            self.rearm_taps();
         }
     }
 

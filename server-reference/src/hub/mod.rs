@@ -36,6 +36,7 @@ pub mod revocations;
 mod rooms;
 mod sends;
 mod stats;
+mod taps;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -58,6 +59,7 @@ use std::{
     mem,
     sync::Arc,
 };
+use taps::Taps;
 use timers::{Timer, Timers};
 use wardline::{
     model::ids::TenantId,
@@ -81,6 +83,7 @@ pub struct Hub {
     next_ticket: u64,
     publishes: Publishes,
     drain: Option<Draining>,
+    taps: Taps,
     parts: Parts,
     /// Tokens whose tenant's revocations are being read.
     unchecked: BTreeMap<TenantId, Vec<(ConnId, Principal)>>,
@@ -135,6 +138,7 @@ impl Hub {
             next_ticket: 0,
             publishes: Publishes::default(),
             drain: None,
+            taps: Taps::new(),
             parts,
             unchecked: BTreeMap::new(),
             again: VecDeque::new(),
@@ -196,6 +200,7 @@ impl Hub {
             Timer::Room(room) => self.handle_room_timer(room),
             Timer::Stalled => self.handle_stalled(),
             Timer::Drain => self.handle_drain_timer(),
+            Timer::Tap(tap) => self.handle_tap_timer(tap),
             Timer::Parts => self.parts.handle_timeout(self.now),
             Timer::PartsProof => self.parts.refresh(),
         }

@@ -1,6 +1,6 @@
 //! Deadlines: one ordered set, at most one moment per key.
 
-use super::{ConnId, rooms::RoomId};
+use super::{ConnId, media::TapId, rooms::RoomId};
 use std::collections::{BTreeMap, BTreeSet};
 use wardline::time::Instant;
 
@@ -15,6 +15,8 @@ pub(super) enum Timer {
     Stalled,
     /// The end of the drain window.
     Drain,
+    /// The end of the token of a viewer without a connection.
+    Tap(TapId),
     /// What a part wants done.
     Parts,
     /// The parts prove what they folded.

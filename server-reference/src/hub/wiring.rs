@@ -4,7 +4,6 @@ use super::{
     AuthError, ConnId, Hub, Output, Principal, Revocation,
     commands::Admission,
     connections::State,
-    media::TapId,
     parts::Act,
     permissions::{Action, authorize, room_key},
     revocations::{self, Verdict},
@@ -106,6 +105,7 @@ impl Hub {
             self.handle_verified(conn, Ok(principal));
         }
         self.publish_again(tenant);
+        self.check_taps(tenant);
     }
 
     /// Closes whom a durable revocation names.
@@ -120,6 +120,7 @@ impl Hub {
                 self.close_unauthorized(conn, AuthError::Revoked);
             }
         }
+        self.cut_taps(revocation);
     }
 
     /// The time to wait where a connection sends more than it may (V6).
@@ -254,18 +255,7 @@ impl Hub {
         }
     }
 
-    /// A viewer without a connection begins, takes a picture, or ends.
-    pub(super) fn handle_tap(&mut self, tap: TapId, what: super::Tap) {
-        match what {
-            super::Tap::Open(tenant, room) => {
-                self.parts.media().tap(tap, &room_key(&tenant, &room));
-            }
-            super::Tap::Seen(picture) => self.parts.media().tap_seen(tap, &picture),
-            super::Tap::Close => self.parts.media().untap(tap),
-        }
-    }
-
-    /// The last picture of a room's first JPEG stream, where one is kept.
+    /// The newest picture of a room's JPEG streams, where one is kept.
     #[must_use]
     pub fn snapshot(&self, tenant: &TenantId, room: &Address) -> Option<Bytes> {
         self.parts.snapshot(&room_key(tenant, room)).map(|picture| picture.bytes())

@@ -4,7 +4,7 @@ use super::{Server, fetch_keys, millis, seed, upkeep};
 use crate::{
     auth::Verifier,
     config::{Config, ConfigError, Settings, Source},
-    edge::{Clock, Flusher, LogPort, Node, Shard, acceptor, listen},
+    edge::{Clock, Flusher, LogPort, Node, Shard, Taps, acceptor, listen},
     http::Routes,
     hub::{
         ClientEvent, ConnId, Hook, Hub, HubConfig, Namespace, Principal,
@@ -289,7 +289,7 @@ impl Builder {
             hooks: self.hooks,
             commands: self.commands,
             calls: Mutex::new(HashMap::new()),
-            taps: Mutex::new(HashMap::new()),
+            taps: Taps::default(),
             hub,
             next: AtomicU64::new(1),
             open: AtomicUsize::new(0),

@@ -232,7 +232,7 @@ impl World {
                 }
             }
             Output::Published(call, result) => self.published(call, &result)?,
-            Output::Picture(..) | Output::Timeout(_) => {}
+            Output::Picture(..) | Output::Tap(..) | Output::Timeout(_) => {}
         }
         Ok(())
     }

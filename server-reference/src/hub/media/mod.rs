@@ -108,8 +108,10 @@ pub struct Media {
     sources: BTreeMap<(ConnId, u16), u16>,
     /// The rooms each connection views.
     views: BTreeMap<ConnId, BTreeSet<RoomKey>>,
-    taps: BTreeMap<TapId, RoomKey>,
+    taps: BTreeMap<TapId, Tapped>,
     next: u16,
+    /// Whole pictures so far: says which is the newest.
+    arrivals: u64,
     out: VecDeque<Output>,
 }
 
@@ -117,6 +119,14 @@ pub struct Media {
 struct Room {
     viewers: BTreeSet<Viewer>,
     streams: BTreeSet<u16>,
+}
+
+/// What a tap views: of several streams the one that sends, and of those that do one only.
+#[derive(Debug)]
+struct Tapped {
+    key: RoomKey,
+    /// None: whichever JPEG stream of the room sends first.
+    stream: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,6 +144,8 @@ struct Live {
     /// The picture that is being put together, and its size.
     partial: Option<(Picture, usize)>,
     last: Option<Arc<Picture>>,
+    /// When the last picture came, counted in pictures; 0: none is kept.
+    last_at: u64,
     keeps_last: bool,
     windows: BTreeMap<Viewer, Window>,
 }
@@ -159,6 +171,7 @@ impl Media {
             views: BTreeMap::new(),
             taps: BTreeMap::new(),
             next: 0,
+            arrivals: 0,
             out: VecDeque::new(),
         }
     }
@@ -238,6 +251,7 @@ impl Media {
             kind,
             partial: None,
             last: None,
+            last_at: 0,
             keeps_last,
             windows: BTreeMap::new(),
         };
@@ -262,13 +276,22 @@ impl Media {
         let Some(live) = self.streams.get_mut(&number) else { return Ok(()) };
         let Some(picture) = live.take_chunk(chunk, self.config.picture) else { return Ok(()) };
         let picture = Arc::new(picture);
+        self.arrivals += 1;
         if live.keeps_last {
             live.last = Some(Arc::clone(&picture));
+            live.last_at = self.arrivals;
         }
+        let mut shown = Vec::new();
         for (viewer, window) in &mut live.windows {
             if let Some(now) = window.offer(&picture) {
                 write(&mut self.out, *viewer, &now);
+                if let Viewer::Tap(tap) = viewer {
+                    shown.push(*tap);
+                }
             }
+        }
+        for tap in shown {
+            self.choose(tap, number);
         }
         Ok(())
     }
@@ -278,11 +301,27 @@ impl Media {
         self.viewer_saw(Viewer::Conn(conn), seen.stream, seen.seq);
     }
 
-    /// A tap begins to view the room's first JPEG stream.
+    /// A tap begins to view a room: the newest picture that is kept, else the JPEG stream that
+    /// sends first, and then that stream alone.
     pub fn tap(&mut self, tap: TapId, key: &RoomKey) {
         if self.concerns(key.room.namespace()) {
-            self.taps.insert(tap, key.clone());
+            self.taps.insert(tap, Tapped { key: key.clone(), stream: None });
             self.add_viewer(Viewer::Tap(tap), key);
+        }
+    }
+
+    /// The stream a tap views fell silent: the one that sends next takes over. What was kept of
+    /// others is older than what the tap has seen, and is not shown.
+    pub fn tap_look(&mut self, tap: TapId) {
+        let Some(tapped) = self.taps.get_mut(&tap) else { return };
+        tapped.stream = None;
+        let streams = self.rooms.get(&tapped.key).map(|room| room.streams.clone());
+        for number in streams.unwrap_or_default() {
+            let Some(live) = self.streams.get_mut(&number) else { continue };
+            if live.kind == KIND_JPEG && !live.windows.contains_key(&Viewer::Tap(tap)) {
+                live.windows.insert(Viewer::Tap(tap), Window::default());
+                self.tell_demand(number);
+            }
         }
     }
 
@@ -293,17 +332,18 @@ impl Media {
 
     /// A tap ends.
     pub fn untap(&mut self, tap: TapId) {
-        if let Some(key) = self.taps.remove(&tap) {
-            self.remove_viewer(Viewer::Tap(tap), &key);
+        if let Some(tapped) = self.taps.remove(&tap) {
+            self.remove_viewer(Viewer::Tap(tap), &tapped.key);
         }
     }
 
-    /// The last picture of the room's first JPEG stream, where one is kept.
+    /// The newest picture of the room's JPEG streams, where one is kept.
     #[must_use]
     pub fn snapshot(&self, key: &RoomKey) -> Option<Arc<Picture>> {
         let room = self.rooms.get(key)?;
         let jpegs = room.streams.iter().filter_map(|number| self.streams.get(number));
-        jpegs.filter(|live| live.kind == KIND_JPEG).find_map(|live| live.last.clone())
+        let newest = jpegs.filter(|live| live.kind == KIND_JPEG).max_by_key(|live| live.last_at)?;
+        newest.last.clone()
     }
 
     /// The streams of a room, in this hub's numbers.
@@ -330,7 +370,11 @@ impl Media {
     fn add_viewer(&mut self, viewer: Viewer, key: &RoomKey) {
         let room = self.rooms.entry(key.clone()).or_default();
         let anew = !room.viewers.insert(viewer);
-        for number in room.streams.clone() {
+        let mut streams: Vec<u16> = room.streams.iter().copied().collect();
+        if matches!(viewer, Viewer::Tap(_)) {
+            self.newest_first(&mut streams);
+        }
+        for number in streams {
             if anew {
                 // A second join ends the first: the streams are announced again.
                 self.close_window(viewer, number);
@@ -351,33 +395,52 @@ impl Media {
         self.forget_room(key);
     }
 
-    /// A publisher is no viewer of its own; a tap sees one stream only.
+    /// A tap takes the first picture it is given.
+    fn newest_first(&self, streams: &mut [u16]) {
+        let age = |number: &u16| self.streams.get(number).map_or(0, |live| live.last_at);
+        streams.sort_by_key(|number| std::cmp::Reverse(age(number)));
+    }
+
+    /// A tap was shown a picture: from then on it views that stream alone.
+    fn choose(&mut self, tap: TapId, number: u16) {
+        let Some(tapped) = self.taps.get_mut(&tap) else { return };
+        if tapped.stream.replace(number).is_some() {
+            return;
+        }
+        let streams = self.rooms.get(&tapped.key).map(|room| room.streams.clone());
+        for other in streams.unwrap_or_default() {
+            if other != number && self.close_window(Viewer::Tap(tap), other) {
+                self.tell_demand(other);
+            }
+        }
+    }
+
+    /// A publisher is no viewer of its own; a tap that has its stream views no other.
     fn open_window(&mut self, viewer: Viewer, number: u16) {
         let Some(live) = self.streams.get_mut(&number) else { return };
         match viewer {
             Viewer::Conn(conn) if conn == live.source.0 => return,
             Viewer::Conn(conn) => self.out.push_back(Output::Stream(conn, live.info.clone())),
-            Viewer::Tap(_) => {
-                let key = live.key.clone();
-                if live.kind != KIND_JPEG || self.has_window(viewer, &key) {
+            Viewer::Tap(tap) => {
+                let chosen = self.taps.get(&tap).is_none_or(|tapped| tapped.stream.is_some());
+                if chosen || live.kind != KIND_JPEG || live.windows.contains_key(&viewer) {
                     return;
                 }
             }
         }
-        let Some(live) = self.streams.get_mut(&number) else { return };
         let mut window = Window { needs_key: live.kind == KIND_H264, ..Window::default() };
         // The newest picture at once, where it stands alone.
         if let Some(last) = live.last.clone().filter(|_| live.kind == KIND_JPEG)
             && let Some(picture) = window.offer(&last)
         {
             write(&mut self.out, viewer, &picture);
+            live.windows.insert(viewer, window);
+            if let Viewer::Tap(tap) = viewer {
+                self.choose(tap, number);
+            }
+            return;
         }
         live.windows.insert(viewer, window);
-    }
-
-    fn has_window(&self, viewer: Viewer, key: &RoomKey) -> bool {
-        let streams = self.rooms.get(key).into_iter().flat_map(|room| &room.streams);
-        streams.filter_map(|n| self.streams.get(n)).any(|live| live.windows.contains_key(&viewer))
     }
 
     fn close_window(&mut self, viewer: Viewer, number: u16) -> bool {
@@ -416,14 +479,21 @@ impl Media {
         for viewer in live.windows.into_keys() {
             match viewer {
                 Viewer::Conn(conn) => self.out.push_back(Output::Stream(conn, gone.clone())),
-                Viewer::Tap(_) => taps.push(viewer),
+                Viewer::Tap(tap) => {
+                    if let Some(tapped) = self.taps.get_mut(&tap) {
+                        tapped.stream = None;
+                    }
+                    taps.push(viewer);
+                }
             }
         }
         let others = self.rooms.get_mut(&live.key).map(|room| {
             room.streams.remove(&number);
-            room.streams.clone()
+            room.streams.iter().copied().collect()
         });
-        for other in others.unwrap_or_default() {
+        let mut others: Vec<u16> = others.unwrap_or_default();
+        self.newest_first(&mut others);
+        for other in others {
             for tap in &taps {
                 self.open_window(*tap, other);
                 self.tell_demand(other);

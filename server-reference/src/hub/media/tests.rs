@@ -205,3 +205,79 @@ fn media_is_bounded() {
     let elsewhere = RoomKey { tenant: "t".into(), room: "alerts/x".parse().unwrap() };
     assert_eq!(media.announce(PUBLISHER, &elsewhere, &stream(9, "jpeg")), Err(Code::FORBIDDEN));
 }
+
+/// What a tap was shown: stream (in the publisher's numbers) and picture.
+fn tapped(media: &mut Media) -> Vec<Arc<Picture>> {
+    let shown = drain(media).into_iter().filter_map(|output| match output {
+        Output::Picture(_, picture) => Some(picture),
+        _ => None,
+    });
+    shown.collect()
+}
+
+fn publish_from(media: &mut Media, publisher: ConnId, number: u16, seq: u32) {
+    for chunk in chunks(KIND_JPEG, true, number, seq, 0, &Bytes::from_static(b"p")) {
+        media.binary(publisher, &chunk.encode()).unwrap();
+    }
+}
+
+fn demands(media: &mut Media) -> Vec<(u16, u32)> {
+    let told = drain(media).into_iter().filter_map(|output| match output {
+        Output::Demand(_, demand) => Some((demand.stream, demand.viewers)),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_silent_stream_does_not_hide_one_that_sends() {
+    let other = ConnId(3);
+    let mut media = Media::new(Config { snapshots: 0, ..Config::default() });
+    media.announce(PUBLISHER, &key(), &stream(4, "h264")).unwrap();
+    media.announce(PUBLISHER, &key(), &stream(5, "jpeg")).unwrap();
+    media.announce(other, &key(), &stream(6, "jpeg")).unwrap();
+    drain(&mut media);
+    media.tap(TapId(1), &key());
+    assert_eq!(demands(&mut media), [(4, 0), (5, 1), (6, 1)], "both are asked for pictures");
+    publish_from(&mut media, other, 6, 1);
+    let shown = tapped(&mut media);
+    assert_eq!(shown.len(), 1);
+    media.tap_seen(TapId(1), &shown[0]);
+    // From then on it is that stream alone, as long as it sends.
+    publish_from(&mut media, PUBLISHER, 5, 7);
+    assert_eq!(tapped(&mut media), []);
+    publish_from(&mut media, other, 6, 2);
+    let shown = tapped(&mut media);
+    assert_eq!(shown[0].seq, 2);
+    media.tap_seen(TapId(1), &shown[0]);
+    media.tap_look(TapId(1));
+    assert_eq!(demands(&mut media), [(5, 1)]);
+    publish_from(&mut media, PUBLISHER, 5, 8);
+    assert_eq!(demands(&mut media), [(6, 0)]);
+    publish_from(&mut media, other, 6, 3);
+    assert_eq!(tapped(&mut media), []);
+    // Its end gives way to the other as well.
+    media.closed(PUBLISHER);
+    publish_from(&mut media, other, 6, 4);
+    assert_eq!(tapped(&mut media)[0].seq, 4);
+    media.untap(TapId(1));
+    assert_eq!(demands(&mut media), [(6, 0)]);
+}
+
+#[test]
+fn of_several_kept_pictures_the_newest_is_shown() {
+    let other = ConnId(3);
+    let mut media = Media::new(Config::default());
+    media.announce(PUBLISHER, &key(), &stream(5, "jpeg")).unwrap();
+    media.announce(other, &key(), &stream(6, "jpeg")).unwrap();
+    publish_from(&mut media, PUBLISHER, 5, 1);
+    publish_from(&mut media, other, 6, 9);
+    drain(&mut media);
+    assert_eq!(media.snapshot(&key()).unwrap().seq, 9);
+    media.tap(TapId(1), &key());
+    let shown: Vec<_> = tapped(&mut media).iter().map(|picture| picture.seq).collect();
+    assert_eq!(shown, [9]);
+    // What was kept of the other is older than what the tap has seen.
+    media.tap_look(TapId(1));
+    assert_eq!(tapped(&mut media), []);
+}

@@ -7,6 +7,7 @@ mod proof;
 mod random;
 mod rooms;
 mod sends;
+mod taps;
 
 use super::*;
 use crate::log::{MemoryLog, Retention};
@@ -29,6 +30,7 @@ struct Bench {
     published: Vec<(CallId, Published)>,
     media: Vec<(ConnId, bytes::Bytes)>,
     pictures: Vec<(media::TapId, Arc<media::Picture>)>,
+    taps: Vec<(media::TapId, Result<(), Code>)>,
     /// Outputs to many, with how many.
     fan_outs: Vec<usize>,
     next: u64,
@@ -56,6 +58,7 @@ impl Bench {
             published: Vec::new(),
             media: Vec::new(),
             pictures: Vec::new(),
+            taps: Vec::new(),
             fan_outs: Vec::new(),
             next: 0,
             wakes: None,
@@ -100,6 +103,7 @@ impl Bench {
                     Output::Published(call, result) => self.published.push((call, result)),
                     Output::Media(conn, bytes) => self.media.push((conn, bytes)),
                     Output::Picture(tap, picture) => self.pictures.push((tap, picture)),
+                    Output::Tap(tap, told) => self.taps.push((tap, told)),
                     Output::Timeout(at) => {
                         self.wakes = at;
                         break;

@@ -193,7 +193,8 @@ fn p_v_pictures_reach_the_viewers_and_the_taps() {
     let frames = bench.take(viewer);
     let [ServerFrame::Stream(stream)] = &frames[..] else { panic!("{frames:?}") };
     assert_eq!((stream.room.as_str(), stream.width), (room, 64));
-    bench.feed(Input::Tap(media::TapId(1), Tap::Open("1".into(), room.parse().unwrap())));
+    let ann = Arc::new(verify(&"1/ann".into()).unwrap());
+    bench.feed(Input::Tap(media::TapId(1), Tap::Open(ann, room.parse().unwrap())));
     for seq in 1..=9 {
         let picture = Bytes::from(vec![seq as u8; 20_000]);
         for chunk in chunks(KIND_JPEG, true, 3, seq, 0, &picture) {
