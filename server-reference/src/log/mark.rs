@@ -1,9 +1,72 @@
 //! Marks: what chains an entry to everything before it (P-R3).
 
-use super::NewEntry;
+use super::{NewEntry, RoomKey};
 use sha1::{Digest, Sha1};
 use std::fmt::Write;
-use wardline::{model::ids::ItemId, protocol::Mark};
+use wardline::{
+    model::ids::ItemId,
+    protocol::{Cursor, Mark},
+};
+
+/// Rooms begun anew that a log remembers; past it a new [`Epoch`] stands for all of them.
+pub const STARTS: usize = 1 << 20;
+
+/// What a log draws when it is made: where a room that never had an entry begins follows from it, so
+/// that a room costs nothing, however often it is joined, before its first entry.
+///
+/// A room that had entries and was forgotten must begin anew elsewhere, or the cursor of who joined
+/// before its first entry would be proved though all is missed. Where it begins is remembered, for
+/// up to [`STARTS`] rooms; then the log changes its epoch, and such cursors are proved no more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Epoch(pub u128);
+
+impl std::fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Epoch")
+    }
+}
+
+impl Epoch {
+    /// Where a room begins that never had an entry.
+    #[must_use]
+    pub fn start(self, room: &RoomKey) -> Cursor {
+        Cursor { seq: 0, mark: first_64(self.hash(room, None)) }
+    }
+
+    /// Where a room begins anew that was forgotten with this head.
+    #[must_use]
+    pub fn restart(self, room: &RoomKey, head: Cursor) -> Cursor {
+        Cursor { seq: 0, mark: first_64(self.hash(room, Some(head.mark))) }
+    }
+
+    /// The epoch after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        let digest: [u8; 20] = Sha1::digest(self.0.to_be_bytes()).into();
+        let mut wide = [0; 16];
+        wide.copy_from_slice(&digest[..16]);
+        Self(u128::from_be_bytes(wide))
+    }
+
+    fn hash(self, room: &RoomKey, last: Option<Mark>) -> [u8; 20] {
+        let mut hash = Sha1::new();
+        hash.update(self.0.to_be_bytes());
+        for name in [room.tenant.as_str(), room.room.as_str()] {
+            hash.update((name.len() as u64).to_be_bytes());
+            hash.update(name.as_bytes());
+        }
+        if let Some(last) = last {
+            hash.update(last.0.to_be_bytes());
+        }
+        hash.finalize().into()
+    }
+}
+
+fn first_64(hash: [u8; 20]) -> Mark {
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash[..8]);
+    Mark(u64::from_be_bytes(first))
+}
 
 /// The SHA-1 of what an entry says: event, key and data, each behind its length.
 #[must_use]
@@ -33,10 +96,7 @@ pub fn chain(previous: Mark, id: ItemId, digest: &[u8; 20]) -> Mark {
         text.push(HEX[usize::from(byte >> 4)]);
         text.push(HEX[usize::from(byte & 15)]);
     }
-    let hash: [u8; 20] = Sha1::digest(text.bytes).into();
-    let mut first = [0; 8];
-    first.copy_from_slice(&hash[..8]);
-    Mark(u64::from_be_bytes(first))
+    first_64(Sha1::digest(text.bytes).into())
 }
 
 /// The mark of a new entry behind `previous`.
@@ -92,6 +152,28 @@ mod tests {
         let hash = Sha1::digest(text.as_bytes());
         let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(chain(Mark(1), ItemId(2), &digest).to_string(), hex[..16]);
+    }
+
+    #[test]
+    fn rooms_begin_apart_and_anew_elsewhere() {
+        let key = |tenant: &str, room: &str| RoomKey {
+            tenant: tenant.into(),
+            room: format!("alerts/{room}").parse().unwrap(),
+        };
+        let epoch = Epoch(7);
+        let start = epoch.start(&key("t", "a"));
+        assert_eq!(epoch.start(&key("t", "a")), start);
+        let again = epoch.restart(&key("t", "a"), start);
+        for other in [
+            epoch.start(&key("t", "b")),
+            epoch.start(&key("u", "a")),
+            epoch.next().start(&key("t", "a")),
+            again,
+            epoch.restart(&key("t", "a"), again),
+        ] {
+            assert_eq!(other.seq, 0);
+            assert_ne!(other.mark, start.mark);
+        }
     }
 
     #[test]

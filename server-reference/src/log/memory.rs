@@ -9,6 +9,7 @@ mod tables;
 use super::{
     Extent, Outcome, ProducerKey, Record, Reply, Request, Retention, RoomKey, Step, Stepped,
     Unavailable,
+    mark::Epoch,
     state::{self, Effect, Lane, LaneChange},
 };
 use std::collections::VecDeque;
@@ -16,7 +17,7 @@ use tables::Tables;
 use wardline::{
     model::ids::{ItemId, TenantId},
     planted::{Bug, planted},
-    protocol::{Cursor, Mark},
+    protocol::Cursor,
 };
 
 /// Durable changes that a fail-over may still lose.
@@ -26,7 +27,6 @@ const TAIL: usize = 256;
 #[derive(Clone, Debug)]
 pub struct MemoryLog {
     tables: Tables,
-    rng: fastrand::Rng,
     available: bool,
     /// None: everything is durable at once.
     disk: Option<Disk>,
@@ -49,7 +49,6 @@ struct Disk {
 #[derive(Clone, Debug)]
 enum Change {
     Step(Box<Effect>),
-    Made(RoomKey, Mark, u64),
     Expire(u64),
     Forget(ProducerKey),
 }
@@ -58,8 +57,8 @@ impl MemoryLog {
     /// Makes a log for which everything is durable at once.
     #[must_use]
     pub fn new(seed: u64, retention: Retention) -> Self {
-        let tables = Tables::new(retention);
-        Self { tables, rng: fastrand::Rng::with_seed(seed), available: true, disk: None }
+        let epoch = Epoch(fastrand::Rng::with_seed(seed).u128(..));
+        Self { tables: Tables::new(retention, epoch), available: true, disk: None }
     }
 
     /// Makes a log whose answers wait for [`sync`](Self::sync).
@@ -177,9 +176,9 @@ impl MemoryLog {
         self.tables.entries()
     }
 
-    /// Where a room stands, durable or not; none where it has no log.
+    /// Where a room stands, durable or not.
     #[must_use]
-    pub fn peek(&self, room: &RoomKey) -> Option<Extent> {
+    pub fn peek(&self, room: &RoomKey) -> Extent {
         self.tables.extent(room)
     }
 
@@ -247,7 +246,7 @@ impl MemoryLog {
                 replies.push(Reply::Producer(ticket, Ok(record)));
             }
             Request::Prove(ticket, room, cursor) => {
-                let extent = self.extent(&room, now);
+                let extent = self.tables.extent(&room);
                 let proved = cursor.is_none_or(|cursor| {
                     let at = self.tables.entry(&room, cursor.seq).map(|entry| entry.mark);
                     let behind = cursor.seq.checked_add(1);
@@ -257,26 +256,14 @@ impl MemoryLog {
                 replies.push(Reply::Proved(ticket, Ok((extent, proved))));
             }
             Request::Read(ticket, room, after) => {
-                let extent = self.extent(&room, now);
+                let extent = self.tables.extent(&room);
                 replies.push(Reply::Page(ticket, Ok((self.tables.page(&room, after), extent))));
             }
             Request::Keys(ticket, room, after) => {
-                let extent = self.extent(&room, now);
+                let extent = self.tables.extent(&room);
                 replies.push(Reply::Page(ticket, Ok((self.tables.keys(&room, after), extent))));
             }
         }
-    }
-
-    /// Where a room stands. A room that is asked for gets a log, so that the mark told for its
-    /// empty log is the one its first entry is chained from.
-    fn extent(&mut self, room: &RoomKey, now: u64) -> Extent {
-        if let Some(extent) = self.tables.extent(room) {
-            return extent;
-        }
-        let mark = Mark(self.rng.u64(..));
-        self.note(Change::Made(room.clone(), mark, now));
-        let start = Cursor { seq: 0, mark };
-        Extent { first: start, head: start }
     }
 }
 
@@ -300,7 +287,7 @@ struct Access<'a> {
 
 impl state::Tables for Access<'_> {
     fn head(&mut self, room: &RoomKey) -> Result<Cursor, Unavailable> {
-        Ok(self.log.extent(room, self.now).head)
+        Ok(self.log.tables.extent(room).head)
     }
 
     fn lane(&mut self, producer: &ProducerKey, lane: u8) -> Result<Option<&Lane>, Unavailable> {

@@ -326,17 +326,34 @@ pub(crate) fn retention_takes_entries_and_leaves_the_head(log: &mut dyn Subject)
     assert_eq!(told[0].before(), extent.head, "the chain goes on");
 }
 
+pub(crate) fn a_room_without_entries_stands_where_it_began(log: &mut dyn Subject) {
+    let room = room("never");
+    let start = prove(log, &room, None).0;
+    log.expire(NOW + (1 << 40));
+    assert_eq!(read(log, &room, 0), (Vec::new(), start));
+    assert!(prove(log, &room, Some(start.head)).1, "a quiet room is not lost, however long");
+    let (told, _) = do_step(log, own(vec![new_entry(&room, 1, "1")]), NOW);
+    assert_eq!(told[0].before(), start.head);
+    assert!(prove(log, &room, Some(start.head)).1);
+}
+
 pub(crate) fn heads_and_records_outlive_their_use_by_30_days(log: &mut dyn Subject) {
     const DAY: u64 = 24 * 3600 * 1000;
     let (room, ann) = (room("days"), producer(6));
     do_step(log, send(&room, number(&ann, 0, 1, 1)), NOW);
-    let head = prove(log, &room, None).0.head;
+    let Extent { first: start, head } = prove(log, &room, None).0;
     log.expire(NOW + 29 * DAY);
     assert_eq!(prove(log, &room, None).0.head, head);
     log.expire(NOW + 29 * DAY + 1000);
     assert_eq!(record(log, &ann, NOW + DAY).accepted, Some([(0, 1)].into()));
     log.expire(NOW + 40 * DAY);
-    assert_ne!(prove(log, &room, None).0.head.mark, head.mark, "a new log has a new mark");
+    let anew = prove(log, &room, None).0.head;
+    assert_eq!(anew.seq, 0);
+    assert!(anew.mark != head.mark && anew.mark != start.mark, "a new log has a new mark");
+    assert!(!prove(log, &room, Some(start)).1, "who joined before the first entry missed all");
+    let (told, _) = do_step(log, own(vec![new_entry(&room, 2, "1")]), NOW + 40 * DAY);
+    assert_eq!(told[0].before(), anew);
+    assert!(!prove(log, &room, Some(start)).1);
     assert_eq!(record(log, &ann, NOW + 40 * DAY).accepted, None);
 }
 
@@ -349,6 +366,7 @@ macro_rules! log_suite {
             an_id_alone_is_remembered_for_ten_minutes, cursors_are_proved_by_marks,
             pages_are_bounded, the_newest_entry_of_each_key_is_found,
             retention_takes_entries_and_leaves_the_head,
+            a_room_without_entries_stands_where_it_began,
             heads_and_records_outlive_their_use_by_30_days,
         );
     };

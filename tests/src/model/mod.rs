@@ -150,13 +150,7 @@ impl Model {
 
     /// A room's log now ends at `head`: what stood behind it is lost.
     pub fn truncated(&mut self, room: &RoomKey, head: Cursor) {
-        let gone = self.rooms.truncate(room, head.seq, Some(head.mark));
-        self.lost(room, &gone);
-    }
-
-    /// A room's log is gone altogether.
-    pub fn unmade(&mut self, room: &RoomKey) {
-        let gone = self.rooms.truncate(room, 0, None);
+        let gone = self.rooms.truncate(room, head);
         self.lost(room, &gone);
     }
 

@@ -77,18 +77,19 @@ impl Rooms {
         Ok(true)
     }
 
-    /// The log now ends at `seq` with this mark; none: it is gone. Returns the entries that went.
-    pub fn truncate(&mut self, key: &RoomKey, seq: u64, mark: Option<Mark>) -> Vec<Arc<Entry>> {
+    /// The log now ends at this head. Returns the entries that went.
+    pub fn truncate(&mut self, key: &RoomKey, head: Cursor) -> Vec<Arc<Entry>> {
+        let Cursor { seq, mark } = head;
         let room = self.0.entry(key.clone()).or_default();
         let keep = usize::try_from(seq).unwrap_or(usize::MAX).saturating_add(1);
         let mut gone: Vec<_> = Vec::new();
         if room.line.len() > keep {
             gone = room.line.split_off(keep).into_iter().flatten().collect();
         }
-        if room.line.last().copied().flatten() != mark {
+        if room.line.last().copied().flatten() != Some(mark) {
             // The whole log went; the one that follows has another beginning.
             gone.extend(room.line.drain(..).flatten());
-            room.line.extend(mark.map(Some));
+            room.line.push(Some(mark));
             room.first = 0;
             room.tails_lost += 1;
         } else if !gone.is_empty() {

@@ -381,13 +381,9 @@ impl World {
     pub(crate) fn learn_losses(&mut self) {
         let keys: Vec<RoomKey> = self.model.rooms.iter().map(|(key, _)| key.clone()).collect();
         for key in keys {
-            match self.journal.log.peek(&key) {
-                Some(extent) => {
-                    self.model.truncated(&key, extent.head);
-                    self.model.rooms.trimmed(&key, extent.first);
-                }
-                None => self.model.unmade(&key),
-            }
+            let extent = self.journal.log.peek(&key);
+            self.model.truncated(&key, extent.head);
+            self.model.rooms.trimmed(&key, extent.first);
         }
     }
 
@@ -395,9 +391,7 @@ impl World {
     pub(crate) fn learn_trims(&mut self) {
         let keys: Vec<RoomKey> = self.model.rooms.iter().map(|(key, _)| key.clone()).collect();
         for key in keys {
-            if let Some(extent) = self.journal.log.peek(&key) {
-                self.model.rooms.trimmed(&key, extent.first);
-            }
+            self.model.rooms.trimmed(&key, self.journal.log.peek(&key).first);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::log::{
 use std::{collections::VecDeque, sync::Arc};
 use wardline::{
     model::ids::{ItemId, TenantId},
-    protocol::{Cursor, Mark, limits},
+    protocol::{Cursor, limits},
 };
 
 /// Milliseconds by which the store may be behind with a producer's last use.
@@ -57,7 +57,7 @@ impl state::Tables for Access<'_> {
 }
 
 impl Access<'_> {
-    /// A room's log; made, with a random mark, where there is none.
+    /// A room's log. One that never had an entry has no row: where it begins follows from the epoch.
     pub(super) fn room(&mut self, key: &RoomKey) -> Result<&mut Room> {
         if self.memory.rooms.find(key).is_none() {
             let room = self.load_room(key)?;
@@ -75,15 +75,15 @@ impl Access<'_> {
         let stored = self.store.get(&self.commit, Table::Heads, row.clone())?;
         let stored = stored.map(|value| codec::read_head(&value)).transpose()?;
         let head = match stored {
-            Some((head, _)) => match self.store.last_entry(&row)? {
+            Some((head, touched)) => match self.store.last_entry(&row)? {
                 Some(last) if last.seq > head.seq => last.cursor(),
+                // Begun anew before this epoch, and not yet swept.
+                _ if head.seq == 0 && touched < self.memory.epoch_began => {
+                    self.memory.epoch.start(key)
+                }
                 _ => head,
             },
-            None => {
-                let head = Cursor { seq: 0, mark: Mark(self.memory.rng.u64(..)) };
-                self.commit.put(Table::Heads, row.clone(), codec::head(head, self.now));
-                head
-            }
+            None => self.memory.epoch.start(key),
         };
         let ttl = self.memory.retention.of(key);
         Ok(Room { row: row.into(), head, ttl, first: None, keys: None, asked: self.now })
@@ -208,8 +208,13 @@ impl Access<'_> {
             // The first entry held may now be this one; it is looked up when next asked for.
             room.first = None;
         }
+        let is_first = room.head.seq == 0;
         room.head = entry.cursor();
         let (row, ttl) = (room.row.clone(), room.ttl);
+        if is_first {
+            let head = codec::head(entry.cursor(), self.now);
+            self.commit.put(Table::Heads, row.to_vec(), head);
+        }
         self.store.add_entry(&mut self.commit, &row, entry, ttl, self.now)?;
         match &entry.key {
             Some(name) => self.replace(key, &row, entry, name, ttl),

@@ -2,7 +2,7 @@
 //!
 //! Texts in keys are behind their length, so no room's or user's rows are among another's (P-F4).
 
-use crate::log::{Entry, Outcome, ProducerKey, RoomKey, Seqs, state::Held};
+use crate::log::{Entry, Outcome, ProducerKey, RoomKey, Seqs, mark::Epoch, state::Held};
 use std::sync::Arc;
 use wardline::{
     model::ids::{ItemId, TenantId, UserId},
@@ -185,6 +185,19 @@ pub(super) fn number(value: u64) -> Vec<u8> {
 /// A room's head: its position, and when it was last touched.
 pub(super) fn head(head: Cursor, touched: u64) -> Vec<u8> {
     Writer::default().u64(head.seq).u64(head.mark.0).u64(touched).0
+}
+
+/// The epoch, and when it began.
+pub(super) fn epoch(epoch: Epoch, began: u64) -> Vec<u8> {
+    Writer::default().u128(epoch.0).u64(began).0
+}
+
+pub(super) fn read_epoch(value: &[u8]) -> Result<(Epoch, u64), BadRow> {
+    let read = |mut reader: Reader<'_>| {
+        let epoch = (Epoch(reader.u128()?), reader.u64()?);
+        reader.end().map(|()| epoch)
+    };
+    read(Reader(value)).ok_or(BadRow("an epoch"))
 }
 
 pub(super) fn read_head(value: &[u8]) -> Result<(Cursor, u64), BadRow> {

@@ -12,6 +12,7 @@ use super::{
 use crate::log::{
     Entry, Extent, Number, ProducerKey, Record, Reply, Request, Retention, RoomKey, Step, Stepped,
     Unavailable,
+    mark::Epoch,
     state::{self, PageBounds, Producer, Tables as _},
 };
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
@@ -69,7 +70,9 @@ pub(super) struct Memory {
     pub(super) rooms: Cache<RoomKey, Room>,
     /// None: the store has no record.
     pub(super) producers: Cache<ProducerKey, Option<Known>>,
-    pub(super) rng: fastrand::Rng,
+    pub(super) epoch: Epoch,
+    /// ms since 1970 when the epoch began: where rooms began anew before that is forgotten.
+    pub(super) epoch_began: u64,
     /// Buckets dropped since the store was opened.
     pub(super) drops: u64,
 }
@@ -103,11 +106,14 @@ impl Engine {
     /// Opens or makes the log in its directory.
     pub(crate) fn open(settings: Settings) -> Result<Self, StoreError> {
         let store = Store::open(&settings.path, settings.cache_bytes)?;
+        let drawn = Epoch(fastrand::Rng::with_seed(settings.seed).u128(..));
+        let (epoch, epoch_began) = store.epoch(drawn)?;
         let memory = Memory {
             retention: settings.retention.clone(),
             rooms: Cache::new(settings.cached),
             producers: Cache::new(settings.cached),
-            rng: fastrand::Rng::with_seed(settings.seed),
+            epoch,
+            epoch_began,
             drops: 0,
         };
         Ok(Self { settings, store: Some(store), memory, sweep: Sweep::default(), retry: 0 })
@@ -321,8 +327,15 @@ impl Engine {
         }
         self.retry = now.saturating_add(RETRY);
         let opened = Store::open(&self.settings.path, self.settings.cache_bytes);
-        match opened.and_then(|store| store.harden().map(|()| store)) {
-            Ok(store) => {
+        let opened = opened.and_then(|store| {
+            store.harden()?;
+            let epoch = store.epoch(self.memory.epoch)?;
+            Ok((store, epoch))
+        });
+        match opened {
+            Ok((store, (epoch, began))) => {
+                self.memory.epoch = epoch;
+                self.memory.epoch_began = began;
                 tracing::info!("the log is open again");
                 self.memory.rooms.clear();
                 self.memory.producers.clear();

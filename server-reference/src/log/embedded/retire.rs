@@ -8,7 +8,7 @@ use super::{
     engine::Memory,
     store::{Kind, Store, StoreError, Table},
 };
-use crate::log::retention::HEAD_LIFE;
+use crate::log::{mark::STARTS, retention::HEAD_LIFE};
 use std::collections::BTreeMap;
 
 /// Rooms or rows looked at in one slice.
@@ -16,18 +16,37 @@ const SLICE: usize = 256;
 /// Milliseconds between two looks for heads and records past their life.
 const PERIOD: u64 = 6 * 3600 * 1000;
 
+/// A table being swept, and the last row seen.
+type Place = (Table, Vec<u8>);
+
 /// Where retention stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sweep {
     /// The bucket being emptied, and the last row seen.
     bucket: Option<(u64, Vec<u8>)>,
     /// The table being swept, and the last row seen.
-    table: Option<(Table, Vec<u8>)>,
+    table: Option<Place>,
+    /// Rooms begun anew that this sweep has met.
+    starts: usize,
+    /// How many of these are remembered.
+    most: usize,
     /// ms since 1970 of the last sweep's start; none since the store was opened.
     swept: Option<u64>,
 }
 
+impl Default for Sweep {
+    fn default() -> Self {
+        Self { bucket: None, table: None, starts: 0, most: STARTS, swept: None }
+    }
+}
+
 impl Sweep {
+    /// Remembers fewer rooms begun anew.
+    #[cfg(test)]
+    pub(super) fn remember(&mut self, most: usize) {
+        self.most = most;
+    }
+
     /// Does a slice. Returns whether there may be more to do.
     pub(super) fn slice(
         &mut self,
@@ -39,7 +58,13 @@ impl Sweep {
             return Ok(true);
         }
         if let Some((table, after)) = self.table.take() {
-            self.table = sweep(store, memory, now, table, after)?;
+            let (next, starts) = sweep(store, memory, now, table, after)?;
+            self.starts += starts;
+            let heads_done = !matches!(next, Some((Table::Heads, _)));
+            if table == Table::Heads && heads_done && self.starts > self.most {
+                begin_epoch(store, memory, now)?;
+            }
+            self.table = next;
             return Ok(true);
         }
         if due(store, now)? {
@@ -48,6 +73,7 @@ impl Sweep {
         let later = |swept: u64| swept.saturating_add(PERIOD) <= now || now < swept;
         if self.swept.is_none_or(later) {
             self.swept = Some(now);
+            self.starts = 0;
             self.table = Some((Table::Heads, Vec::new()));
             return Ok(true);
         }
@@ -95,22 +121,35 @@ impl Sweep {
     }
 }
 
-/// Sweeps a slice of a table; returns where to go on.
+/// Begins a new epoch; the sweeps to come take what was begun anew before it.
+fn begin_epoch(store: &mut Store, memory: &mut Memory, now: u64) -> Result<(), StoreError> {
+    let epoch = memory.epoch.next();
+    let began = now.max(memory.epoch_began.saturating_add(1));
+    store.begin_epoch(epoch, began)?;
+    memory.epoch = epoch;
+    memory.epoch_began = began;
+    // Where rooms without a row begin is in there.
+    memory.rooms.clear();
+    Ok(())
+}
+
+/// Sweeps a slice of a table; returns where to go on, and how many rooms begun anew it has met.
 fn sweep(
     store: &mut Store,
     memory: &mut Memory,
     now: u64,
     table: Table,
     after: Vec<u8>,
-) -> Result<Option<(Table, Vec<u8>)>, StoreError> {
+) -> Result<(Option<Place>, usize), StoreError> {
     let rows = store.rows_behind(table, &after, SLICE)?;
     let last = rows.last().map(|(row, _)| row.clone());
     let commit = store.commit();
     let mut access = Access { store, memory, commit, now };
     let full = rows.len() == SLICE;
+    let mut starts = 0;
     for (row, value) in rows {
         match table {
-            Table::Heads => access.sweep_head(row, &value)?,
+            Table::Heads => starts += usize::from(access.sweep_head(row, &value)?),
             _ => access.sweep_record(&row, &value)?,
         }
     }
@@ -118,28 +157,39 @@ fn sweep(
     if !commit.is_empty() {
         store.write(commit)?;
     }
-    Ok(match (table, last) {
+    let next = match (table, last) {
         (table, Some(last)) if full => Some((table, last)),
         (Table::Heads, _) => Some((Table::Used, Vec::new())),
         _ => None,
-    })
+    };
+    Ok((next, starts))
 }
 
 impl Access<'_> {
-    fn sweep_head(&mut self, row: Vec<u8>, value: &[u8]) -> Result<(), StoreError> {
+    /// Whether the row says where a room begins anew.
+    fn sweep_head(&mut self, row: Vec<u8>, value: &[u8]) -> Result<bool, StoreError> {
         let (head, touched) = codec::read_head(value)?;
         let past = |at: u64| at.saturating_add(HEAD_LIFE) <= self.now;
-        if !past(touched) {
-            return Ok(());
+        let stale = head.seq == 0 && touched < self.memory.epoch_began;
+        if !past(touched) && !stale {
+            return Ok(head.seq == 0);
         }
         let key = codec::read_room(&row)?;
         let asked = self.memory.rooms.peek(&key).map_or(0, |room| room.asked);
         if self.store.first_entry(&row)?.is_some() {
-            return Ok(());
+            return Ok(false);
+        }
+        if stale {
+            self.memory.rooms.remove(&key);
+            self.commit.remove(Table::Heads, row);
+            return Ok(false);
+        }
+        if head.seq == 0 {
+            return Ok(true);
         }
         if !past(asked) {
             self.commit.put(Table::Heads, row, codec::head(head, asked));
-            return Ok(());
+            return Ok(false);
         }
         self.memory.rooms.remove(&key);
         let latest: BTreeMap<_, _> =
@@ -151,8 +201,10 @@ impl Access<'_> {
         for at in keys.into_keys() {
             self.commit.remove(Table::Keys, at);
         }
-        self.commit.remove(Table::Heads, row);
-        Ok(())
+        let start = self.memory.epoch.restart(&key, head);
+        let touched = self.now.max(self.memory.epoch_began);
+        self.commit.put(Table::Heads, row, codec::head(start, touched));
+        Ok(true)
     }
 
     fn sweep_record(&mut self, row: &[u8], value: &[u8]) -> Result<(), StoreError> {

@@ -110,6 +110,61 @@ fn everything_is_there_after_reopening() {
 }
 
 #[test]
+fn a_room_that_is_only_joined_leaves_nothing_behind() {
+    let mut log = Fresh::new();
+    let commits = log.log.store.as_ref().unwrap().commits;
+    let names: Vec<_> = (0..500).map(|n| room(&format!("joined-{n}"))).collect();
+    let starts: Vec<_> = names.iter().map(|name| suite::prove(&mut log, name, None).0).collect();
+    assert_eq!(log.log.store.as_ref().unwrap().commits, commits, "nothing was written");
+    log.expire(NOW);
+    let mut log = log.again();
+    for (name, start) in names.iter().zip(starts) {
+        assert_eq!(suite::prove(&mut log, name, Some(start.head)), (start, true));
+    }
+}
+
+#[test]
+fn what_began_anew_is_remembered_up_to_a_bound() {
+    const DAY: u64 = 24 * 3600 * 1000;
+    let mut log = Fresh::new();
+    log.log.sweep.remember(2);
+    let fill = |log: &mut Fresh, name: &str, now| {
+        let name = room(name);
+        let start = suite::prove(log, &name, None).0.head;
+        do_step(log, own(vec![new_entry(&name, 1, "1")]), now);
+        start
+    };
+    let quiet = suite::prove(&mut log, &room("quiet"), None).0.head;
+    let old = ["a", "b"].map(|name| fill(&mut log, name, NOW));
+    log.expire(NOW + 40 * DAY);
+    log.expire(NOW + 41 * DAY);
+    assert!(suite::prove(&mut log, &room("quiet"), Some(quiet)).1);
+    let anew = suite::prove(&mut log, &room("a"), None).0.head;
+    let third = fill(&mut log, "c", NOW + 41 * DAY);
+    // A third room is forgotten: all of them begin elsewhere, and nothing old is proved.
+    log.expire(NOW + 80 * DAY);
+    log.expire(NOW + 81 * DAY);
+    for restarted in [false, true] {
+        if restarted {
+            log = log.again();
+            log.expire(NOW + 82 * DAY);
+        }
+        for (name, old) in
+            [("quiet", quiet), ("a", old[0]), ("a", anew), ("b", old[1]), ("c", third)]
+        {
+            assert!(!suite::prove(&mut log, &room(name), Some(old)).1, "{name}");
+            let now = suite::prove(&mut log, &room(name), None).0.head;
+            assert_eq!(suite::prove(&mut log, &room(name), Some(now)).0.head, now);
+        }
+    }
+    // The rows are swept, and where the rooms stand does not change by that.
+    let heads = ["a", "b", "c"].map(|name| suite::prove(&mut log, &room(name), None).0.head);
+    log.expire(NOW + 200 * DAY);
+    let mut log = log.again();
+    assert_eq!(heads, ["a", "b", "c"].map(|name| suite::prove(&mut log, &room(name), None).0.head));
+}
+
+#[test]
 fn one_commit_serves_a_turn() {
     let mut log = Fresh::new();
     let (room, ann) = (room("a"), suite::producer(1));

@@ -3,6 +3,7 @@
 use super::Change;
 use crate::log::{
     Entry, Extent, Outcome, ProducerKey, Retention, RoomKey,
+    mark::{Epoch, STARTS},
     retention::{HEAD_LIFE, KEYS, ONCE_LIFE},
     state::{Effect, Lane, LaneChange, PageBounds, Producer},
 };
@@ -27,6 +28,8 @@ const BYTES: usize = 1 << 30;
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
     retention: Arc<Retention>,
+    epoch: Epoch,
+    /// Those that had an entry.
     rooms: BTreeMap<RoomKey, Room>,
     producers: BTreeMap<ProducerKey, Producer>,
     once: BTreeMap<(TenantId, ItemId), (u64, Outcome)>,
@@ -51,9 +54,10 @@ struct Room {
 }
 
 impl Tables {
-    pub(super) fn new(retention: Retention) -> Self {
+    pub(super) fn new(retention: Retention, epoch: Epoch) -> Self {
         Self {
             retention: Arc::new(retention),
+            epoch,
             rooms: BTreeMap::new(),
             producers: BTreeMap::new(),
             once: BTreeMap::new(),
@@ -67,10 +71,6 @@ impl Tables {
     pub(super) fn change(&mut self, change: &Change) {
         match change {
             Change::Step(effect) => self.step(effect),
-            Change::Made(room, mark, now) => {
-                let head = Cursor { seq: 0, mark: *mark };
-                self.rooms.entry(room.clone()).or_insert_with(|| Room::new(head, *now));
-            }
             Change::Expire(now) => self.expire(*now),
             Change::Forget(producer) => {
                 self.producers.remove(producer);
@@ -86,10 +86,13 @@ impl Tables {
         self.producers.keys()
     }
 
-    pub(super) fn extent(&self, room: &RoomKey) -> Option<Extent> {
-        let room = self.rooms.get(room)?;
+    pub(super) fn extent(&self, key: &RoomKey) -> Extent {
+        let Some(room) = self.rooms.get(key) else {
+            let start = self.epoch.start(key);
+            return Extent { first: start, head: start };
+        };
         let first = room.entries.front().map_or(room.head, |entry| entry.before());
-        Some(Extent { first, head: room.head })
+        Extent { first, head: room.head }
     }
 
     pub(super) fn entry(&self, room: &RoomKey, seq: u64) -> Option<&Arc<Entry>> {
@@ -222,9 +225,23 @@ impl Tables {
             self.swept = now;
             let life = self.retention.records();
             self.producers.retain(|_, producer| producer.used.saturating_add(life) > now);
-            self.rooms.retain(|_, room| {
-                !room.entries.is_empty() || room.touched.saturating_add(HEAD_LIFE) > now
-            });
+            self.forget_rooms(now);
+        }
+    }
+
+    /// Rooms without a use for so long lose their head, and begin anew.
+    fn forget_rooms(&mut self, now: u64) {
+        let mut starts = 0;
+        for (key, room) in &mut self.rooms {
+            let past = room.touched.saturating_add(HEAD_LIFE) <= now;
+            if room.head.seq > 0 && room.entries.is_empty() && past {
+                *room = Room::new(self.epoch.restart(key, room.head), now);
+            }
+            starts += usize::from(room.head.seq == 0);
+        }
+        if starts > STARTS {
+            self.epoch = self.epoch.next();
+            self.rooms.retain(|_, room| room.head.seq > 0);
         }
     }
 }

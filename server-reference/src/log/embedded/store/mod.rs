@@ -9,7 +9,7 @@ use super::{
     codec::{self, BadRow},
     torn,
 };
-use crate::log::{Entry, retention::ONCE_LIFE};
+use crate::log::{Entry, mark::Epoch, retention::ONCE_LIFE};
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch as WriteBatch, PersistMode,
 };
@@ -85,7 +85,8 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// Tables whose rows change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Table {
-    /// Room → head, as of the room's making or of the last entry retention took.
+    /// Room → head, as of its first entry or of the last entry retention took; or where it begins
+    /// anew.
     Heads,
     /// Producer → last use.
     Used,
@@ -248,6 +249,23 @@ impl Store {
             #[cfg(test)]
             commits: 0,
         })
+    }
+
+    /// The epoch the store is in, and when it began, ms since 1970; where there is none yet, this
+    /// one begins.
+    pub(super) fn epoch(&self, drawn: Epoch) -> Result<(Epoch, u64)> {
+        if let Some(held) = self.meta.get("epoch")? {
+            return Ok(codec::read_epoch(&held)?);
+        }
+        self.begin_epoch(drawn, 0)?;
+        Ok((drawn, 0))
+    }
+
+    /// Begins an epoch; durable when this returns.
+    pub(super) fn begin_epoch(&self, epoch: Epoch, began: u64) -> Result<()> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, "epoch", codec::epoch(epoch, began));
+        Ok(batch.commit()?)
     }
 
     /// Writes what the journal gave back into tables of its own, each synced. After a failed sync
