@@ -9,6 +9,7 @@ mod server;
 mod shell;
 mod suites;
 mod wasm;
+mod wasm_tests;
 
 use clap::{Parser, Subcommand};
 use shell::{Failure, Shell};
@@ -49,6 +50,8 @@ enum Task {
     Planted,
     /// The core in Node through WebAssembly, beside a server.
     Node,
+    /// The tests in Rust that run as WebAssembly, in Node and in Chromium.
+    WasmTests,
     /// Build the npm package and run its tests beside a server.
     Npm,
     /// Build the dashboard and try it in Chromium as a person would.
@@ -96,6 +99,7 @@ fn run(shell: &Shell, task: Task) -> Result<(), Failure> {
         Task::Sim { seeds, seed } => suites::sim(shell, seeds, seed),
         Task::Planted => suites::planted(shell),
         Task::Node => probes::node(shell),
+        Task::WasmTests => wasm_tests::run(shell),
         Task::Npm => npm::test(shell),
         Task::Dashboard => npm::room(shell),
         Task::Faults { kills } => suites::faults(shell, kills),

@@ -5,7 +5,7 @@ use crate::{
     suites, wasm,
 };
 
-const PACKAGE: &str = "bindings/typescript";
+pub(crate) const PACKAGE: &str = "bindings/typescript";
 const DASHBOARD: &str = "examples/dashboard";
 const BENCH: &str = "bench/browser";
 /// The Socket.IO server it is measured beside.
@@ -13,9 +13,11 @@ const PEERS: &str = "bench/peers";
 
 /// Builds the WebAssembly and the package around it, from the committed lock file.
 pub(crate) fn package(shell: &Shell) -> Result<(), Failure> {
-    wasm::build(shell)?;
-    install(shell, PACKAGE)?;
-    shell.run(&format!("npm run build --silent --prefix {PACKAGE}"))
+    shell.once("package", || {
+        wasm::build(shell)?;
+        install(shell, PACKAGE)?;
+        shell.run(&format!("npm run build --silent --prefix {PACKAGE}"))
+    })
 }
 
 /// Builds the package and runs its tests beside the server.
@@ -77,11 +79,22 @@ pub(crate) fn install(shell: &Shell, folder: &str) -> Result<(), Failure> {
 
 /// Installs Debian's Chromium where there is none.
 fn chromium(shell: &Shell) -> Result<(), Failure> {
-    if ["chromium", "chromium-browser", "google-chrome"].iter().any(|name| shell.has(name)) {
+    debian(shell, "chromium", &["chromium", "chromium-browser", "google-chrome"])
+}
+
+/// Installs what drives Debian's Chromium where there is none.
+pub(crate) fn driver(shell: &Shell) -> Result<(), Failure> {
+    debian(shell, "chromium-driver", &["chromedriver"])
+}
+
+/// Installs a package of Debian where none of its programs is there.
+fn debian(shell: &Shell, package: &str, programs: &[&str]) -> Result<(), Failure> {
+    if programs.iter().any(|name| shell.has(name)) {
         return Ok(());
     }
     shell.run("apt-get update --quiet=2")?;
-    shell.run("apt-get install -y --no-install-recommends chromium").map_err(|failure| {
-        Failure(format!("{failure}; a Chromium or Chrome on the path is needed, install one"))
+    shell.run(&format!("apt-get install -y --no-install-recommends {package}")).map_err(|failure| {
+        let programs = programs.join(", ");
+        Failure(format!("{failure}; one of these on the path is needed, install it: {programs}"))
     })
 }

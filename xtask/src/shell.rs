@@ -1,6 +1,8 @@
 //! Running commands from the root of the checkout, with a line on each that says how long it took.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeSet,
     ffi::OsStr,
     fmt,
     path::{Path, PathBuf},
@@ -32,13 +34,14 @@ impl From<std::io::Error> for Failure {
 /// The root of the checkout and the way to run things in it.
 pub(crate) struct Shell {
     root: PathBuf,
+    done: RefCell<BTreeSet<&'static str>>,
 }
 
 impl Shell {
     pub(crate) fn new() -> Self {
         // The manifest's folder is `<root>/xtask`.
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self { root: here.parent().unwrap_or(here).to_owned() }
+        Self { root: here.parent().unwrap_or(here).to_owned(), done: RefCell::default() }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -53,6 +56,20 @@ impl Shell {
     /// A program this workspace built for development.
     pub(crate) fn program(&self, name: &str) -> String {
         self.target().join("debug").join(name).to_string_lossy().into_owned()
+    }
+
+    /// Does what several steps need, the first time one of them asks.
+    pub(crate) fn once(
+        &self,
+        what: &'static str,
+        work: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if self.done.borrow().contains(what) {
+            return Ok(());
+        }
+        work()?;
+        self.done.borrow_mut().insert(what);
+        Ok(())
     }
 
     /// Whether a program can be started.

@@ -3,7 +3,7 @@
 use crate::{
     npm, probes,
     shell::{Failure, NATIVE, Shell},
-    wasm,
+    wasm, wasm_tests,
 };
 use std::time::Instant;
 
@@ -20,6 +20,7 @@ pub(crate) fn test(shell: &Shell) -> Result<(), Failure> {
     planted(shell)?;
     probes::python(shell)?;
     probes::node(shell)?;
+    wasm_tests::run(shell)?;
     npm::test(shell)?;
     wasm::hold(shell)?;
     npm::room(shell)?;
@@ -92,5 +93,5 @@ pub(crate) fn bench(shell: &Shell, rest: &[String]) -> Result<(), Failure> {
 
 /// Every program of the workspace, as the other commands start them.
 pub(crate) fn built(shell: &Shell) -> Result<(), Failure> {
-    shell.cargo(&format!("build {NATIVE} --lib --bins"))
+    shell.once("programs", || shell.cargo(&format!("build {NATIVE} --lib --bins")))
 }

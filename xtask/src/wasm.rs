@@ -14,7 +14,7 @@ use std::{
 /// Where the package's sources find what is generated.
 const GENERATED: &str = "bindings/typescript/src/generated";
 const TOOLS: &str = "sdk-wasm/tools";
-const TARGET: &str = "wasm32-unknown-unknown";
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 /// What a page may download, compressed by gzip: 2 % above what it was when this was set. Less is better; ADR 0009 says what each
 /// part costs.
 const TOTAL_GZIP: usize = 115_700;

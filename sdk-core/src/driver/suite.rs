@@ -1,4 +1,4 @@
-//! What every store must do, run on each of them.
+//! What every store must do, run on each of them; the tests of `sdk-wasm` take it from here too.
 
 use super::platform::Storage;
 use crate::{
@@ -33,11 +33,19 @@ macro_rules! storage_suite {
         );
     };
     (@ $shelf:expr; $($name:ident)+) => {$(
+        #[cfg(not(target_arch = "wasm32"))]
         #[test]
         fn $name() {
             futures_executor($crate::driver::suite::$name(&$shelf));
         }
+
+        #[cfg(target_arch = "wasm32")]
+        #[wasm_bindgen_test::wasm_bindgen_test]
+        async fn $name() {
+            $crate::driver::suite::$name(&$shelf).await;
+        }
     )+
+        #[cfg(not(target_arch = "wasm32"))]
         fn futures_executor(future: impl Future<Output = ()>) {
             tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future);
         }

@@ -313,7 +313,18 @@ macro_rules! unsigned_from_json {
     )+};
 }
 
-unsigned_from_json!(u8, u16, u32, u64, usize);
+unsigned_from_json!(u8, u16, u32, u64);
+
+/// A size above what this host can count is its largest: what bounds less than that bounds nothing here.
+impl FromJson for usize {
+    fn from_json(text: &str) -> Option<Self> {
+        unsigned(text).map(|size| size.try_into().unwrap_or(Self::MAX))
+    }
+
+    fn blank() -> Self {
+        0
+    }
+}
 
 impl FromJson for bool {
     fn from_json(text: &str) -> Option<Self> {
