@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { chromium } from 'playwright-core';
-import { root } from './support.mjs';
+import { root, startServer } from './support.mjs';
 
 const program = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 const args = ['--no-sandbox', '--disable-gpu'];
@@ -40,4 +40,19 @@ export async function servePage(script) {
   });
   await new Promise(done => pages.listen(0, '127.0.0.1', done));
   return { url: `http://127.0.0.1:${pages.address().port}/`, close: () => pages.close() };
+}
+
+/** A server, a page and a browser, which most tests need together. `more` goes to the server. */
+export async function startStage(script, more) {
+  const parts = await Promise.allSettled([startServer(more), servePage(script), startBrowser()]);
+  const [server, pages, browser] = parts.map(({ value }) => value);
+  const close = async () => {
+    await browser?.close();
+    pages?.close();
+    await server?.close();
+  };
+  const failed = parts.find(({ status }) => status === 'rejected');
+  if (!failed) return { server, pages, browser, close };
+  await close();
+  throw failed.reason;
 }

@@ -1,9 +1,9 @@
 // A page in Chromium over time: tokens that expire, a slow processor, timers that come late, a freeze. The connection holds, or comes
 // back; nothing is lost.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, it } from 'node:test';
-import { servePage, startBrowser } from './browser.mjs';
-import { startServer, within } from './support.mjs';
+import { after, afterEach, it } from 'node:test';
+import { startStage } from './browser.mjs';
+import { within } from './support.mjs';
 
 const PAGE = `
   import { WebSocketClient, configure } from '@wardline/client';
@@ -21,21 +21,10 @@ const PAGE = `
   };
 `;
 
-let server;
-let browser;
-let pages;
+// Pings each 2 s, and the end after 5 s of silence: what takes minutes elsewhere takes seconds here.
+const { server, browser, pages, close } = await startStage(PAGE, { env: { HEARTBEAT_INTERVAL: '2000', HEARTBEAT_TIMEOUT: '5000' } });
+after(close);
 let context;
-before(async () => {
-  // Pings each 2 s, and the end after 5 s of silence: what takes minutes elsewhere takes seconds here.
-  server = await startServer({ env: { HEARTBEAT_INTERVAL: '2000', HEARTBEAT_TIMEOUT: '5000' } });
-  pages = await servePage(PAGE);
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.close();
-  pages?.close();
-  await server?.close();
-});
 afterEach(() => context?.close());
 
 async function open(token, before) {

@@ -1,19 +1,14 @@
 // A page in Chromium that sends without end, is reloaded in mid-send and whose server is killed: what it was told is stored arrives
 // once and in order.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import { join } from 'node:path';
-import { after, before, it } from 'node:test';
+import { after, it } from 'node:test';
 import { WebSocketClient } from '@wardline/client';
-import { build } from 'esbuild';
-import { chromium } from 'playwright-core';
-import { root, startServer, within } from './support.mjs';
+import { startStage } from './browser.mjs';
+import { within } from './support.mjs';
 
 const RELOADS = 20;
 const KILLS = 10;
 const MESSAGES = 1000;
-const program = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 
 const PAGE = `
   import { WebSocketClient, configure } from '@wardline/client';
@@ -36,46 +31,15 @@ const PAGE = `
   globalThis.pump = setInterval(() => send(next()), 4);
 `;
 
-let server;
-let pages;
-let browser;
-before(async () => {
-  assert.ok(program, 'Chromium is not installed');
-  server = await startServer();
-  const { outputFiles } = await build({
-    stdin: { contents: PAGE, resolveDir: root },
-    bundle: true,
-    write: false,
-    format: 'esm',
-    logLevel: 'error',
-    // The package itself, not the sources that tsconfig.json maps its name to.
-    tsconfigRaw: '{}',
-  });
-  const files = {
-    '/': ['text/html', '<!doctype html><title>reloads</title><script type="module" src="/page.js"></script>'],
-    '/page.js': ['text/javascript', outputFiles[0].text],
-    '/wardline.wasm': ['application/wasm', readFileSync(join(root, 'dist/wardline.wasm'))],
-  };
-  pages = createServer((request, response) => {
-    const [type, body] = files[request.url] ?? [];
-    response.writeHead(body ? 200 : 404, { 'content-type': type ?? 'text/plain' });
-    response.end(body);
-  });
-  await new Promise(done => pages.listen(0, '127.0.0.1', done));
-  browser = await chromium.launch({ executablePath: program, args: ['--no-sandbox', '--disable-gpu'] });
-});
-after(async () => {
-  await browser?.close();
-  pages?.close();
-  await server?.close();
-});
+const { server, browser, pages, close } = await startStage(PAGE);
+after(close);
 
 it(`${MESSAGES} messages across ${RELOADS} reloads and ${KILLS} kills: none lost, none doubled, in order`, { timeout: 300_000 }, async t => {
   const page = await (await browser.newContext()).newPage();
   const faults = [];
   page.on('pageerror', error => faults.push(error.message));
   const hash = new URLSearchParams({ url: server.url, token: server.token('page') });
-  await page.goto(`http://127.0.0.1:${pages.address().port}/#${hash}`);
+  await page.goto(`${pages.url}#${hash}`);
   const told = async () => {
     const text = await page.evaluate(() => localStorage.getItem('told') ?? '');
     return text.split(',').filter(Boolean).map(Number);

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileStore } from '@wardline/client';
 import { build } from 'esbuild';
-import { servePage, startBrowser } from './browser.mjs';
-import { folder, root, startServer, within } from './support.mjs';
+import { servePage, startBrowser, startStage } from './browser.mjs';
+import { folder, root, within } from './support.mjs';
 import { suite } from './store-suite.mjs';
 
 let place;
@@ -205,24 +205,16 @@ describe('IndexedDB that cannot be used', () => {
       IDBFactory.prototype.open = () => ({});
     },
   };
-  let server;
-  let browser;
-  let pages;
+  let stage;
   before(async () => {
-    server = await startServer();
-    pages = await servePage(CLIENT);
-    browser = await startBrowser();
+    stage = await startStage(CLIENT);
   });
-  after(async () => {
-    await browser?.close();
-    pages?.close();
-    await server?.close();
-  });
+  after(() => stage?.close());
   for (const [way, block] of Object.entries(ways)) {
     it(`where it ${way}, the client says so and goes on in memory`, async () => {
-      const page = await (await browser.newContext()).newPage();
+      const page = await (await stage.browser.newContext()).newPage();
       await page.addInitScript(block);
-      await page.goto(pages.url);
+      await page.goto(stage.pages.url);
       await page.waitForFunction(() => globalThis.make);
       const told = await within(
         page.evaluate(
@@ -232,7 +224,7 @@ describe('IndexedDB that cannot be used', () => {
             const { state } = await client.send('n', 1, { room: 'blocked' });
             return { ...told, state, durability: client.durability };
           },
-          [server.url, server.token('blocked')],
+          [stage.server.url, stage.server.token('blocked')],
         ),
         'an answer',
       );
@@ -242,11 +234,11 @@ describe('IndexedDB that cannot be used', () => {
   }
 
   it('a second tab without the outbox says who has it', async () => {
-    const context = await browser.newContext();
+    const context = await stage.browser.newContext();
     const reasons = [];
     for (const _ of [1, 2]) {
       const page = await context.newPage();
-      await page.goto(pages.url);
+      await page.goto(stage.pages.url);
       await page.waitForFunction(() => globalThis.make);
       reasons.push(
         await within(
@@ -256,7 +248,7 @@ describe('IndexedDB that cannot be used', () => {
               await client.connect();
               return [told.volatile, told.errors];
             },
-            [server.url, server.token('held')],
+            [stage.server.url, stage.server.token('held')],
           ),
           'an answer',
         ),

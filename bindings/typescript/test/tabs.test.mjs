@@ -1,119 +1,15 @@
 // Tabs that share one connection, in Chromium against a real server: one socket, every tab as if it were alone, and an owner that is
 // closed, crashed, frozen, hung or reloaded in mid-send.
 import assert from 'node:assert/strict';
-import { after, afterEach, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { VideoWebSocketClient, WebSocketClient } from '@wardline/client';
-import { servePage, startBrowser } from './browser.mjs';
-import { startServer, within } from './support.mjs';
+import { within } from './support.mjs';
+import { crash, send, sharing, startTabs, subscribe, told, until } from './tabs.mjs';
 
 /** What a person is promised. */
 const SURVIVED_WITHIN = 5000;
 
-const PAGE = `
-  import * as wardline from '@wardline/client';
-  wardline.configure({ wasm: new URL('/wardline.wasm', location.href) });
-  globalThis.make = (url, token, options = {}) => {
-    const client = new (wardline[options.kind ?? 'WebSocketClient'])({ url, token, share: true, autoJoin: false, ...options });
-    const told = { messages: [], at: [], statuses: [], errors: [], gaps: [], live: 0, ids: [], sharing: [], presence: [] };
-    client.on('message', ({ event, data }) => event === 'n' && (told.messages.push(data), told.at.push(Date.now())));
-    client.on('status:change', status => told.statuses.push(status));
-    client.on('error', ({ code }) => told.errors.push(code));
-    client.on('gap', gap => told.gaps.push(gap));
-    client.on('live', () => (told.live += 1));
-    client.on('connection:established', ({ connectionId }) => told.ids.push(connectionId));
-    client.on('sharing', ({ state, reason }) => told.sharing.push(reason ? [state, reason] : state));
-    for (const event of ['presence:join', 'presence:leave']) client.on(event, ({ userId, user }) => told.presence.push([event.slice(9), userId ?? user.userId]));
-    return Object.assign(globalThis, { client, told });
-  };
-  // Sends numbered items without end; notes what was told as stored or accepted.
-  globalThis.pump = (tab, room, every = 15) => {
-    globalThis.acked = [];
-    globalThis.failed = [];
-    let n = 0;
-    globalThis.pumping = setInterval(() => {
-      const item = tab + ':' + ++n;
-      client.send('n', item, { room }).then(() => acked.push(item), ({ code }) => failed.push([item, code]));
-    }, every);
-  };
-`;
-
-let server;
-let browser;
-let pages;
-let contexts = [];
-before(async () => {
-  server = await startServer();
-  pages = await servePage(PAGE);
-  browser = await startBrowser();
-});
-after(async () => {
-  await browser?.close();
-  pages?.close();
-  await server?.close();
-});
-afterEach(async () => {
-  await Promise.all(contexts.map(context => context.close().catch(() => {})));
-  contexts = [];
-  await settle(0);
-});
-
-async function context() {
-  const made = await browser.newContext();
-  contexts.push(made);
-  return made;
-}
-
-/** A tab with a client that is connected, unless told otherwise. */
-async function tab(within_, user, options = {}, { connect = true } = {}) {
-  const page = await within_.newPage();
-  page.faults = [];
-  page.on('pageerror', error => page.faults.push(error.message));
-  page.open = async () => {
-    await page.goto(pages.url);
-    await page.waitForFunction(() => globalThis.make);
-    const token = options.token ?? server.token(user);
-    await page.evaluate(([url, token, options]) => void make(url, token, options), [server.url, token, options]);
-    if (!connect) return;
-    await within(page.evaluate(() => client.connect()), 'connected', 30_000).catch(async error => {
-      throw new Error(`${error.message}: ${JSON.stringify(await page.evaluate(() => [client.sharing, client.statusDetail, told]))}`);
-    });
-  };
-  await page.open();
-  return page;
-}
-
-const told = page => page.evaluate(() => told);
-const sharing = page => page.evaluate(() => client.sharing.state);
-const send = (page, data, room) => page.evaluate(async ([data, room]) => (await client.send('n', data, { room })).state, [data, room]);
-const subscribe = (page, room, options) => page.evaluate(([room, options]) => client.subscribe(room, options), [room, options]);
-
-/** Waits until a page says so. */
-async function until(page, says, argument, what = 'what was waited for', ms) {
-  await within(page.waitForFunction(says, argument, { polling: 20 }), what, ms);
-}
-
-/** Waits until the server counts so many sockets. */
-async function settle(size) {
-  const look = async () => {
-    while ((await server.stats()).active_websocket_connections !== size) await new Promise(done => setTimeout(done, 20));
-  };
-  await within(look(), `${size} sockets`);
-}
-
-/** Everything a room holds, up to its end. */
-async function held(room) {
-  const reader = new WebSocketClient({ url: server.url, token: server.token('reader'), autoJoin: false });
-  try {
-    await within(reader.connect());
-    const log = await within(reader.room(room, { from: 'first' }));
-    await reader.send('end', null, { room });
-    const found = [];
-    await within((async () => { for await (const { event, data } of log) { if (event === 'end') return; found.push(data); } })(), 'the end');
-    return found;
-  } finally {
-    await reader.close();
-  }
-}
+const { server, pages, context, tab, settle, held } = await startTabs();
 
 describe('tabs that share', () => {
   it('have one socket, and each hears every event once and in order', async () => {
@@ -387,12 +283,6 @@ describe('tabs that share', () => {
 });
 
 describe('an owner that is lost in mid-send', () => {
-  const crash = async page => {
-    const session = await page.context().newCDPSession(page);
-    const crashed = new Promise(done => page.once('crash', done));
-    session.send('Page.crash').catch(() => {});
-    await crashed;
-  };
   const state = async (page, state) => (await page.context().newCDPSession(page)).send('Page.setWebLifecycleState', { state });
   const ways = {
     'is closed': { lose: page => page.close() },
@@ -503,11 +393,7 @@ it('tabs and the server are lost in turn, whoever owns: nothing lost, nothing do
       await page.open();
       await begin(page);
     } else {
-      if (fault === 'crash') {
-        const crashed = new Promise(done => page.once('crash', done));
-        (await shared.newCDPSession(page)).send('Page.crash').catch(() => {});
-        await crashed;
-      }
+      if (fault === 'crash') await crash(page);
       await within(page.close(), 'closed');
       tabs[at] = await begin(await tab(shared, 'turns'));
     }

@@ -39,7 +39,10 @@ interface Sub {
   start: Cursor | undefined;
   /** Where a join goes on: everything up to here came. */
   at: Cursor | undefined;
+  /** What its hook was told, as long as that is at work. */
   head: Cursor | undefined;
+  /** A loss was told that the hook has not made good yet. */
+  lost: boolean;
   live: boolean;
   /** Taken away, and to be asked for again. */
   out: boolean;
@@ -204,7 +207,9 @@ export class Seat implements Helm {
         return this.#given(word.sub, word.k, JSON.parse(word.text) as Incoming[]);
       case 'wanted': {
         const sub = this.#subs.get(word.sub);
-        if (sub) sub.head = word.head;
+        // At work for the owner before: what it answers is of a state that was fetched behind the head it knows, and serves this one too.
+        if (!sub || sub.head) return;
+        sub.head = word.head;
         return this.listeners.get(word.sub)?.wanted(word.head);
       }
       case 'picture': {
@@ -310,9 +315,13 @@ export class Seat implements Helm {
       }
       case 'snapshot': {
         const sub = this.#subs.get(word.sub!);
-        const { cursor, error } = word as { cursor?: Cursor; error?: string };
-        if (sub && error === undefined) sub.at = sub.start = cursor ?? sub.head;
-        return this.#line?.say({ c: 'snapshot', sub: word.sub!, cursor, error });
+        if (!sub?.head) return;
+        const { cursor = sub.head, error } = word as { cursor?: Cursor; error?: string };
+        sub.head = undefined;
+        if (error !== undefined) return this.#line?.say({ c: 'snapshot', sub: word.sub!, error });
+        sub.lost = false;
+        sub.at = sub.start = cursor;
+        return this.#line?.say({ c: 'snapshot', sub: word.sub!, cursor });
       }
       case 'seen': {
         const found = [...this.#subs].find(([, { picture }]) => picture?.stream === word['stream']);
@@ -444,7 +453,7 @@ export class Seat implements Helm {
   #begin({ sub: n, ...f }: JoinFields & { sub: number }): Promise<unknown> {
     const [joined, joining] = promised<unknown>();
     const sub: Sub = {
-      f, joining, look: false, queue: [], k: 0, taken: undefined, done: undefined, start: f.cursor, at: f.cursor, head: undefined, live: false, out: false,
+      f, joining, look: false, queue: [], k: 0, taken: undefined, done: undefined, start: f.cursor, at: f.cursor, head: undefined, lost: false, live: false, out: false,
       late: false, keys: new Map(), members: undefined, retold: false, picture: undefined,
     };
     this.#subs.set(n, sub);
@@ -527,6 +536,9 @@ export class Seat implements Helm {
         sub.live = false;
         sub.keys.clear();
         if (!sub.f.hook) sub.at = sub.start = next.to;
+        // The next owner tells the same loss again.
+        else if (sub.lost) return [];
+        sub.lost = sub.f.hook;
         return [next];
       case 'presence':
         return this.#present(sub, next);
