@@ -74,6 +74,10 @@ fn p_f1_data_is_checked_and_minified_where_it_enters() {
         (r#"{"a":1,"a":1}"#.into(), "bad_data"),
         (r#"{"a":1,"\u0061":2}"#.into(), "bad_data"),
         (r#"[{"x":{"k":[],"k":[]}}]"#.into(), "bad_data"),
+        (r#"{"s":"\ud800"}"#.into(), "bad_data"),
+        (r#"{"s":"\ud83d\ude00"}"#.into(), "ok"),
+        ("1e999".into(), "bad_data"),
+        ("9".repeat(100_000), "bad_data"),
     ] {
         assert_eq!(answer(&mut peer, &data), code, "{data:.60}");
     }

@@ -96,6 +96,9 @@ fn p_k5_a_back_end_publishes_over_http() {
     assert_eq!(publish(&[("x-api-key", &key)], &other), refused(403, "forbidden"));
     assert_eq!(publish(&[("x-api-key", &key)], &events("nowhere")), refused(400, "bad_room"));
     assert_eq!(publish(&[("x-api-key", &key)], "{"), refused(400, "bad_data"));
+    let half = good.replace("{\"n\":1}", r#""\ud800""#);
+    assert!(half.contains("ud800"), "{half}");
+    assert_eq!(publish(&[("x-api-key", &key)], &half), refused(400, "bad_data"));
     let large = events(&"x".repeat(70_000));
     assert_eq!(publish(&[("x-api-key", &key)], &large), refused(413, "too_large"));
 

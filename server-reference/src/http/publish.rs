@@ -4,7 +4,7 @@ use super::{Refusal, answer, auth::caller};
 use crate::{
     auth::unix_ms,
     edge::Node,
-    hub::{Principal, Publish, PublishEvent, Revocation, is_number},
+    hub::{Principal, Publish, PublishEvent, Revocation, is_number, taken},
     log,
 };
 use axum::{
@@ -121,9 +121,7 @@ fn checked(request: Request, tenant: TenantId, by: Principal) -> Result<Publish,
             .room
             .parse()
             .map_err(|problem| bad(&Code::BAD_ROOM, format!("events[{index}].room: {problem}")))?;
-        let data = event
-            .data
-            .checked()
+        let data = taken(&event.data)
             .map_err(|problem| bad(&Code::BAD_DATA, format!("events[{index}].data: {problem}")))?;
         if event.event.is_empty() || event.event.len() > limits::EVENT_BYTES {
             return Err(bad(&Code::BAD_EVENT, format!("events[{index}].event: 1 to 128 bytes")));

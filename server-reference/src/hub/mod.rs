@@ -23,6 +23,7 @@ mod encode;
 pub mod fold;
 mod hello;
 mod inbox;
+mod intake;
 pub mod io;
 pub mod ledger;
 mod liveness;
@@ -43,7 +44,10 @@ mod timers;
 mod wiring;
 
 pub use config::{HubConfig, Namespace, RoomStrategy};
+#[cfg(feature = "serve")]
+pub(crate) use intake::taken;
 pub use io::*;
+#[cfg(feature = "serve")]
 pub(crate) use sends::is_number;
 pub use stats::Stats;
 

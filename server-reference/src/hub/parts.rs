@@ -206,7 +206,8 @@ impl Parts {
     ) -> Result<(), Code> {
         if how.present || how.watch || self.presence.knows(conn) {
             self.touched = true;
-            self.presence.join(conn, key, user, how, now).map_err(|_| Code::BAD_STATUS)?;
+            let place = self.presence_key(conn, key);
+            self.presence.join(conn, &place, user, how, now).map_err(|_| Code::BAD_STATUS)?;
         }
         if self.media.concerns(key.room.namespace()) {
             self.touched = true;
@@ -219,7 +220,8 @@ impl Parts {
     pub fn left(&mut self, conn: ConnId, key: &RoomKey, now: Now) {
         if self.presence.knows(conn) || self.media.concerns(key.room.namespace()) {
             self.touched = true;
-            self.presence.leave(conn, key, now);
+            let place = self.presence_key(conn, key);
+            self.presence.leave(conn, &place, now);
             self.media.leave(conn, key);
         }
     }
@@ -233,10 +235,18 @@ impl Parts {
         self.presence.set(conn, status, now).map_err(|_| Code::BAD_STATUS)
     }
 
-    /// Who is in a room, and whether who is missing may only be late: `call presence`.
+    /// Who of a tenant is in a room, and whether who is missing may only be late: `call presence`.
     #[must_use]
-    pub fn members(&self, key: &RoomKey) -> (Vec<Member>, bool) {
-        (self.presence.members(key).collect(), self.presence.is_partial())
+    pub fn members(&self, tenant: &TenantId, room: &Address) -> (Vec<Member>, bool) {
+        let place = RoomKey { tenant: tenant.clone(), room: room.clone() };
+        (self.presence.members(&place).collect(), self.presence.is_partial())
+    }
+
+    /// Where a connection's presence in a room is kept. A public room belongs to every tenant, but its
+    /// people are those of one's own: a user's name says who somebody is only within a tenant.
+    fn presence_key(&self, conn: ConnId, key: &RoomKey) -> RoomKey {
+        let tenant = self.owners.get(&conn).map_or(&key.tenant, |(tenant, _)| tenant);
+        RoomKey { tenant: tenant.clone(), room: key.room.clone() }
     }
 
     /// Reads what must be known of a tenant before an entry of the server's own code goes to this

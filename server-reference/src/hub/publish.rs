@@ -2,6 +2,7 @@
 
 use super::{
     CallId, Hub, Output, Publish, PublishEvent, Waiting,
+    intake::taken,
     permissions::{authorize_publish, room_key},
     revocations::Verdict,
     rooms::Ephemeral,
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use wardline::{
     model::ids::{ItemId, TenantId},
     protocol::{
-        Code, Json,
+        Code,
         frames::{ErrorBody, RoomMode},
         limits::CLIENT_OBJECT_BYTES,
     },
@@ -169,8 +170,7 @@ impl Hub {
     ) -> Result<NewEntry, ErrorBody> {
         let PublishEvent { room, event, id, key, data, .. } = event;
         self.judge_event(&room, &event, true).map_err(|(code, why)| error(code, why))?;
-        let data: Json =
-            data.checked().map_err(|_| error(Code::BAD_DATA, "nested too deep, or a key twice"))?;
+        let data = taken(&data).map_err(|why| error(Code::BAD_DATA, why))?;
         if data.get().len() + room.as_str().len() + event.len() + 512 > CLIENT_OBJECT_BYTES {
             return Err(error(Code::TOO_LARGE, "larger than a client accepts"));
         }

@@ -2,6 +2,7 @@
 
 use super::{
     ClientEvent, ConnId, Hook, Hub, Waiting,
+    intake::taken,
     permissions::{Action, authorize, room_key},
     rooms::Ephemeral,
 };
@@ -258,8 +259,7 @@ impl Hub {
         if size + ENVELOPE > CLIENT_OBJECT_BYTES {
             return Err((Code::TOO_LARGE, "larger than a client accepts"));
         }
-        let data =
-            send.data.checked().map_err(|_| (Code::BAD_DATA, "nested too deep, or a key twice"))?;
+        let data = taken(&send.data).map_err(|why| (Code::BAD_DATA, why))?;
         let mode = self.config.mode(&address);
         let key = judge_key(mode, send.key)?;
         let entry = NewEntry {
@@ -353,7 +353,7 @@ impl Hub {
         let service = principal.has_role(super::permissions::SERVICE);
         let allowed = authorize(&self.config, principal, &address, Action::Send).is_ok()
             && self.judge_event(&address, &cast.event, service).is_ok();
-        let Ok(data) = cast.data.checked() else { return };
+        let Ok(data) = taken(&cast.data) else { return };
         if !allowed || data.get().len() + ENVELOPE > CLIENT_OBJECT_BYTES {
             return;
         }

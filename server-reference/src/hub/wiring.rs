@@ -4,6 +4,7 @@ use super::{
     AuthError, ConnId, Hub, Output, Principal, Revocation,
     commands::Admission,
     connections::State,
+    intake::taken,
     parts::Act,
     permissions::{Action, authorize, room_key},
     revocations::{self, Verdict},
@@ -202,7 +203,7 @@ impl Hub {
     /// `status` (P-P1).
     pub(super) fn handle_status(&mut self, conn: ConnId, status: SetStatus) {
         let Some(session) = self.session_mut(conn) else { return };
-        let meta = status.meta.map(|meta| meta.checked()).transpose();
+        let meta = status.meta.map(|meta| taken(&meta)).transpose();
         let small =
             |meta: &Option<Json>| meta.as_ref().is_none_or(|meta| meta.get().len() <= META_BYTES);
         // Nothing answers a `status`, and what nobody hears of would be shown to nobody.
@@ -270,7 +271,7 @@ impl Hub {
         let session = self.session(conn).ok_or_else(|| refusal(Code::FORBIDDEN, NO_SESSION))?;
         authorize(&self.config, &session.principal, &room, Action::Presence)
             .map_err(|code| refusal(code, Action::Presence.refusal()))?;
-        let (presence, partial) = self.parts.members(&room_key(&session.principal.tenant, &room));
+        let (presence, partial) = self.parts.members(&session.principal.tenant, &room);
         Json::envelope(&PresenceResult { presence, partial })
             .map_err(|_| refusal(Code::INTERNAL, "presence has no JSON form"))
     }

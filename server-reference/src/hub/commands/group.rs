@@ -2,7 +2,7 @@
 
 use super::{Config, Namespace, results::Results};
 use crate::{
-    hub::io::ConnId,
+    hub::{intake::taken, io::ConnId},
     log::{Entry, NewEntry, RoomKey},
 };
 use serde::{Deserialize, Serialize};
@@ -247,7 +247,7 @@ impl Group {
         let command = &pending.entry;
         let handler = |message: String| ErrorBody { code: Code::HANDLER, message };
         let outcome = outcome.and_then(|json| {
-            json.checked().map_err(|error| handler(format!("the handler's result: {error}")))
+            taken(&json).map_err(|error| handler(format!("the handler's result: {error}")))
         });
         let (result, error) = match outcome {
             Ok(json) if json.get().len() > RESULT_BYTES => {

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     hub::{
         ConnId, Hub, Waiting,
+        intake::taken,
         permissions::{Action, authorize, room_key},
         presence::Membership,
     },
@@ -172,7 +173,7 @@ impl Hub {
         let most = self.config.limits.rooms;
         let Some(session) = self.session(conn) else { return Err(Code::FORBIDDEN) };
         authorize(&self.config, &session.principal, &address, Action::Join)?;
-        let meta = join.meta.map(|meta| meta.checked()).transpose();
+        let meta = join.meta.map(|meta| taken(&meta)).transpose();
         let meta = meta.map_err(|_| Code::BAD_DATA)?;
         if meta.as_ref().is_some_and(|meta| meta.get().len() > META_BYTES) {
             return Err(Code::BAD_STATUS);

@@ -139,6 +139,49 @@ fn p_p1_presence_through_the_hub() {
 }
 
 #[test]
+fn p_p1_in_a_public_room_one_hears_of_ones_own_tenant_alone() {
+    let mut bench = settled();
+    let room = "alerts/public:news";
+    let (watcher, ann) = (bench.welcome("1/watcher"), bench.welcome("1/ann"));
+    let (stranger, other) = (bench.welcome("2/watcher"), bench.welcome("2/ann"));
+    for conn in [watcher, stranger] {
+        bench.join_as(conn, room, r#","watch":true"#);
+        bench.presences(conn);
+    }
+    bench.pass(Duration::from_secs(2));
+    bench.join_as(ann, room, r#","present":true,"meta":{"desk":1}"#);
+    bench.join_as(other, room, r#","present":true,"meta":{"desk":2}"#);
+    bench.text(other, r#"{"type":"status","status":"busy"}"#);
+    bench.pass(Duration::from_secs(2));
+    let meta = |told: &[frames::Presence]| -> Vec<(String, String)> {
+        let changes = told.iter().flat_map(|told| &told.changes);
+        changes
+            .map(|change| (change.user.to_string(), change.meta.as_ref().unwrap().get().to_owned()))
+            .collect()
+    };
+    assert_eq!(meta(&bench.presences(watcher)), [("ann".to_owned(), r#"{"desk":1}"#.to_owned())]);
+    // The same name in another tenant is another person.
+    let told = bench.presences(stranger);
+    assert!(told.iter().flat_map(|told| &told.changes).all(|change| change.user.as_str() == "ann"));
+    for (conn, status) in [(watcher, "online"), (stranger, "busy")] {
+        let call =
+            format!(r#"{{"type":"call","id":4,"method":"presence","params":{{"room":"{room}"}}}}"#);
+        bench.text(conn, &call);
+        let frames = bench.take(conn);
+        let [ServerFrame::Reply(reply)] = &frames[..] else { panic!("{frames:?}") };
+        let result = reply.result.as_ref().unwrap().get();
+        assert_eq!(result.matches("\"user\"").count(), 1, "{result}");
+        assert!(result.contains(status), "{result}");
+    }
+    // Who goes, goes from their own tenant's list.
+    bench.feed(Input::Closed(other, Some(1000)));
+    bench.pass(Duration::from_secs(2));
+    assert!(bench.presences(watcher).is_empty());
+    let told = bench.presences(stranger);
+    assert!(told.iter().flat_map(|told| &told.changes).any(|change| change.gone), "{told:?}");
+}
+
+#[test]
 fn p_p2_a_cut_is_graced_and_a_goodbye_is_not() {
     let mut bench = settled();
     let watcher = bench.welcome("1/watcher");
