@@ -200,7 +200,12 @@ impl Verifier {
             ErrorKind::ExpiredSignature => AuthError::Expired,
             _ => AuthError::Invalid,
         });
-        decoded.map(|token| token.claims)
+        let decoded = decoded?;
+        // What must be understood, is not: RFC 7515, 4.1.11.
+        if decoded.header.crit.is_some() {
+            return Err(AuthError::Invalid);
+        }
+        Ok(decoded.claims)
     }
 
     /// Signs a token; none where the server holds no secret.
@@ -224,7 +229,8 @@ impl Verifier {
     }
 }
 
-fn same(a: &[u8], b: &[u8]) -> bool {
+/// Compares in time that does not depend on where they differ.
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (x, y)| differ | (x ^ y)) == 0
 }
 

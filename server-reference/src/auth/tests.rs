@@ -55,6 +55,20 @@ fn v3_claims_are_read_in_every_dialect() {
 }
 
 #[test]
+fn v3_a_header_that_must_be_understood_and_is_not_refuses_the_token() {
+    let claims = json!({"userId": "u", "tenantId": "t"});
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let with = |crit: Option<Vec<String>>| {
+        let header = Header { crit, ..Header::new(Algorithm::HS256) };
+        verifier(&[]).verify(&encode(&header, &claims, &key).unwrap())
+    };
+    assert!(with(None).is_ok());
+    for names in [vec!["b64".to_owned()], vec!["exp".to_owned()], vec![]] {
+        assert_eq!(with(Some(names.clone())), Err(AuthError::Invalid), "{names:?}");
+    }
+}
+
+#[test]
 fn a_token_that_does_not_hold_is_told_why() {
     let good = json!({"userId": "u", "tenantId": "t"});
     let v = verifier(&[]);
