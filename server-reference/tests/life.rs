@@ -62,6 +62,35 @@ fn v10_health_metrics_and_stats_have_their_names() {
 }
 
 #[test]
+fn v10_in_production_the_figures_of_tenants_are_for_who_may_see_all() {
+    let (key, own, scraper) = ("k".repeat(40), "o".repeat(40), "m".repeat(40));
+    let secret = "s".repeat(64);
+    let keys = format!("*={key},acme={own}");
+    let production =
+        [("environment", "production"), ("jwt_secret", secret.as_str()), ("api_keys", &keys)];
+    let ask = |site: &Site, token: &str| {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str())];
+        let answer =
+            site.http("GET", "/metrics", if token.is_empty() { &[] } else { &headers }, "");
+        assert_eq!(answer.status == 200, answer.body.contains("websocket_"), "{answer:?}");
+        answer.status
+    };
+    let site = Site::start(&production);
+    let admin = site.token("acme", "boss", &["admin"]);
+    assert_eq!([ask(&site, ""), ask(&site, &scraper)], [401, 401]);
+    assert_eq!([ask(&site, &admin), ask(&site, &own), ask(&site, &key)], [403, 403, 200]);
+    // Prometheus needs no key that may also publish.
+    let site = Site::start(&[&production[..], &[("metrics_token", scraper.as_str())]].concat());
+    assert_eq!([ask(&site, ""), ask(&site, &scraper), ask(&site, &key)], [401, 200, 200]);
+    let publish = site.http("POST", "/publish", &[("x-api-key", &scraper)], "{}");
+    assert_eq!(publish.status, 401);
+    // While developing it is open, until it is told not to be.
+    assert_eq!(ask(&Site::start(&[]), ""), 200);
+    assert_eq!(ask(&Site::start(&[("metrics_token", scraper.as_str())]), ""), 401);
+}
+
+#[test]
 fn p_k5_a_back_end_publishes_over_http() {
     let key = "k".repeat(40);
     let site = Site::start(&[("api_keys", &format!("acme={key}")), ("max_payload", "65536")]);

@@ -19,7 +19,7 @@ use std::{
     str::FromStr,
     time::Duration,
 };
-use wardline::protocol::{Limits, limits};
+use wardline::protocol::{Limits, Token, limits};
 
 /// Where a server runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub struct Config {
     pub token: TokenConfig,
     /// Who may publish by key.
     pub api_keys: Vec<ApiKey>,
+    /// What reads `/metrics`, beside a key of every tenant; none: in production only that key.
+    pub metrics_token: Option<Token>,
     /// Pages that may connect; `*` is every page.
     pub origins: Vec<String>,
     /// A folder of built pages to serve; none: only the socket and the routes.
@@ -159,6 +161,7 @@ impl Config {
             tls: tls(settings)?,
             token: tokens::token(settings, production, insecure_dev)?,
             api_keys: tokens::api_keys(settings, insecure_dev)?,
+            metrics_token: tokens::metrics_token(settings, insecure_dev)?,
             origins: origins::origins(settings, production)?,
             pages: pages(settings)?,
             log: log_store(settings)?,

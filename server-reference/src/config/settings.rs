@@ -42,6 +42,7 @@ settings! {
     jwt_audience ["JWT_AUDIENCE"] "Accept only tokens with this `aud`";
     jwt_require_exp ["JWT_REQUIRE_EXP"] "Refuse tokens without `exp` [false]";
     api_keys ["API_KEYS"] "Keys of back ends that may publish: TENANT=KEY, comma-separated; * is every tenant";
+    metrics_token ["METRICS_TOKEN"] "Bearer token that reads /metrics, at least 32 characters; needed once set, and in production";
     cors_origins ["CORS_ORIGINS", "CORS_ORIGIN"] "Pages that may connect, comma-separated";
     pages ["PAGES_DIR"] "Folder of built pages to serve, such as a dashboard";
     log ["LOG"] "memory or embedded [embedded; memory if PERSISTENCE_ENABLED is false]";

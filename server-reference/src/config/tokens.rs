@@ -2,6 +2,7 @@
 
 use super::{ConfigError, Settings};
 use std::{fmt, net::IpAddr, time::Duration};
+use wardline::protocol::Token;
 
 /// How tokens are verified (V3).
 #[derive(Clone, PartialEq, Eq)]
@@ -205,6 +206,22 @@ fn sources(settings: &Settings, insecure: bool) -> Result<Vec<KeySource>, Config
 fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// What a scraper of `/metrics` shows.
+pub(super) fn metrics_token(
+    settings: &Settings,
+    insecure: bool,
+) -> Result<Option<Token>, ConfigError> {
+    let Some(text) = settings.text("metrics_token") else { return Ok(None) };
+    if text.len() < 32 && !insecure {
+        return Err(ConfigError(format!(
+            "{} has {} characters and needs at least 32: a short one can be found by trying",
+            settings.named("metrics_token"),
+            text.len()
+        )));
+    }
+    Ok(Some(text.into()))
 }
 
 pub(super) fn api_keys(settings: &Settings, insecure: bool) -> Result<Vec<ApiKey>, ConfigError> {

@@ -1,20 +1,26 @@
 //! Health for probes, figures for dashboards.
 
 use super::{
-    answer,
+    Refusal, answer,
     auth::{Caller, caller},
 };
-use crate::{auth::unix_ms, config::Environment, edge::Node, ops::iso8601};
+use crate::{
+    auth::{same, token_of, unix_ms},
+    config::Environment,
+    edge::Node,
+    ops::iso8601,
+};
 use axum::{
     body::Body,
     extract::State,
-    http::{HeaderValue, Request, Response, StatusCode, header},
+    http::{HeaderValue, Request, Response, StatusCode, header, request::Parts},
 };
 use serde_json::{Map, Value, json};
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
 };
+use wardline::protocol::Token;
 
 /// `GET /health`: everything at a glance.
 pub(super) async fn health(State(node): State<Arc<Node>>) -> Response<Body> {
@@ -54,8 +60,33 @@ pub(super) async fn ready(State(node): State<Arc<Node>>) -> Response<Body> {
     }
 }
 
-/// `GET /metrics`: Prometheus text.
-pub(super) async fn metrics(State(node): State<Arc<Node>>) -> Response<Body> {
+/// Whether a caller may read every tenant's figures: they name tenants, and tell how each is used.
+async fn may_read(node: &Node, parts: &Parts) -> Result<(), Refusal> {
+    let config = &node.config;
+    let open = config.environment == Environment::Development && config.metrics_token.is_none();
+    let shown = token_of(&parts.headers, parts.uri.query());
+    let is = |known: &Token| {
+        shown.as_ref().is_some_and(|t| same(t.expose().as_bytes(), known.expose().as_bytes()))
+    };
+    if open || config.metrics_token.as_ref().is_some_and(is) {
+        return Ok(());
+    }
+    match caller(&node.verifier, &parts.headers, parts.uri.query()).await? {
+        Caller::Key(None) => Ok(()),
+        _ => Err(Refusal::forbidden("needs METRICS_TOKEN, or an API key of every tenant")),
+    }
+}
+
+/// `GET /metrics`: Prometheus text. In production for who has `METRICS_TOKEN`, or a key of every
+/// tenant.
+pub(super) async fn metrics(
+    State(node): State<Arc<Node>>,
+    request: Request<Body>,
+) -> Response<Body> {
+    let (parts, _) = request.into_parts();
+    if let Err(refusal) = may_read(&node, &parts).await {
+        return refusal.into();
+    }
     let (rooms, members) = node.rooms();
     let mut response =
         Response::new(Body::from(node.ops.render(&node.by_tenant(), rooms, members)));
