@@ -228,13 +228,17 @@ export function useRoom(
       }),
   );
   const send = useCallback(
-    (event: string, data?: unknown, more?: SendOptions) => hub.client.send(event, data, { room: `${namespace ?? 'default'}/${room}`, ...more }),
+    (event: string, data?: unknown, more?: SendOptions) =>
+      hub.client.send(event, data, { room: room.includes('/') ? room : `${namespace ?? 'default'}/${room}`, ...more }),
     [hub, room, namespace],
   );
   return { ...state, send };
 }
 
-/** Who is in a room, this user included, while mounted. `status` and `metadata` that change are told. */
+/**
+ * Who is in a room, this user included, while mounted. A `status` is told with its `metadata` whenever either changes; without one, `metadata`
+ * is what the room is joined with.
+ */
 export function usePresence(room: string, own: { status?: PresenceStatus; metadata?: unknown; namespace?: string } = {}): PresenceInfo[] {
   const hub = useHub();
   const { status, namespace } = own;

@@ -51,6 +51,16 @@ describe('types', () => {
     await say(tool('tsc'), ['-p', 'cjs/tsconfig.json']);
   });
 
+  it('the README for React compiles as strictly', async () => {
+    const [, piece] = /```tsx\n([^]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8'));
+    mkdirSync(join(place.path, 'app'));
+    writeFileSync(join(place.path, 'app/App.tsx'), piece);
+    const { compilerOptions } = JSON.parse(readFileSync(join(root, 'test/types/tsconfig.json'), 'utf8'));
+    const options = { ...compilerOptions, jsx: 'react-jsx', module: 'esnext', moduleResolution: 'bundler' };
+    writeFileSync(join(place.path, 'app/tsconfig.json'), JSON.stringify({ compilerOptions: options, files: ['App.tsx'] }));
+    await say(tool('tsc'), ['-p', 'app/tsconfig.json']);
+  });
+
   it('publint and are-the-types-wrong find nothing', async () => {
     await say(tool('publint'), ['--strict', tarball]);
     // The WebAssembly is a file, not a module; node10 knows no `exports`.

@@ -100,6 +100,21 @@ it('a room shows what is sent, the outbox what became of it', async () => {
   await until(text => text === 'true 1,2,3 | accepted,accepted,accepted');
 });
 
+it('a room may be of another namespace, by its whole address or by the option', async () => {
+  const sends = [];
+  const Log = ({ room, namespace }) => {
+    const { messages, send, joined, error } = useRoom(room, { namespace });
+    sends.push(send);
+    return `${joined} ${error?.code} ${messages.map(({ data }) => data.n).join()}`;
+  };
+  for (const props of [{ room: 'monitoring/log' }, { room: 'log', namespace: 'monitoring' }]) {
+    const { until } = show(h(Log, props), 'ann');
+    await until(text => text.startsWith('true'));
+    await within(sends.at(-1)('note', { n: 7 }));
+    await until(text => text === 'true undefined 7');
+  }
+});
+
 it('presence and events; a callback that changes is not heard twice', async () => {
   const People = () => {
     const people = usePresence('desk', { status: 'busy' });

@@ -39,15 +39,15 @@ it('the five minutes, a send and a read', async () => {
 });
 
 it('the React piece renders', async () => {
-  const [piece] = blocks('jsx');
-  const { code } = await transform(piece, { loader: 'jsx', jsx: 'automatic' });
+  const [piece] = blocks('tsx');
+  const { code } = await transform(piece, { loader: 'tsx', jsx: 'automatic' });
   const script = `${code}
     import { renderToString } from 'react-dom/server';
     import { createElement } from 'react';
-    console.log(renderToString(createElement(App, { url: 'ws://x', token: 't' })));`;
+    console.log(renderToString(createElement(App)));`;
   writeFileSync(file, script);
   const { stdout } = await run(process.execPath, [file], { cwd: root });
-  assert.equal(stdout.trim(), '<section><p>disconnected</p></section>');
+  assert.equal(stdout.trim(), '<section><p>disconnected</p><button>Raise an alert</button><ul></ul></section>');
 });
 
 it('names every option and every hook', () => {
