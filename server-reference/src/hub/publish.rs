@@ -1,7 +1,7 @@
 //! Publishing by the server's own code: one atomic step (P-K5).
 
 use super::{
-    CallId, Hub, Output, Publish, PublishEvent, Waiting,
+    CallId, Hub, Output, Publish, PublishEvent, Waiting, alerts,
     intake::taken,
     permissions::{authorize_publish, room_key},
     revocations::Verdict,
@@ -24,6 +24,10 @@ const MOST_UNDER_WAY: usize = 100_000;
 /// Events of one publish.
 const MOST_EVENTS: usize = 1000;
 
+/// Said of an id that stands for another step.
+const OTHER_EVENTS: &str =
+    "this id was published with another number of events, and stands for those";
+
 type Numbers = Vec<Option<u64>>;
 
 /// A publish under way.
@@ -35,6 +39,8 @@ pub(super) struct Pending {
     /// Where each kept event stands in the publish. They are the first entries of the step, so the
     /// step's outcome has their numbers, when it is repeated too.
     places: Vec<usize>,
+    /// How many entries may go with these: one each, in rooms of alerts.
+    companions: usize,
     ephemeral: Vec<(RoomKey, Ephemeral)>,
 }
 
@@ -49,6 +55,12 @@ pub(super) struct Publishes {
 }
 
 impl Pending {
+    /// Whether the outcome of a step done before can be this publish's: it has as many kept events.
+    fn fits(&self, seqs: &Seqs) -> bool {
+        let kept = self.places.len();
+        (kept..=kept + self.companions).contains(&seqs.iter().count())
+    }
+
     /// Takes over the numbers of the kept events.
     fn number(&mut self, seqs: &Seqs) {
         for (place, seq) in self.places.iter().zip(seqs.iter()) {
@@ -110,6 +122,12 @@ impl Hub {
         if let Some(id) = &once {
             let same = self.publishes.under_way.get(id);
             if let Some(pending) = same.and_then(|t| self.publishes.pending.get_mut(t)) {
+                let kept = events.iter().enumerate().filter(|(_, event)| event.persist);
+                let same = pending.numbers.len() == events.len()
+                    && kept.map(|(place, _)| place).eq(pending.places.iter().copied());
+                if !same {
+                    return Err(error(Code::CONFLICT, OTHER_EVENTS));
+                }
                 pending.calls.push(call);
                 return Ok(());
             }
@@ -122,6 +140,7 @@ impl Hub {
             once: once.clone(),
             numbers: vec![None; events.len()],
             places: Vec::new(),
+            companions: 0,
             ephemeral: Vec::new(),
         };
         let mut entries = Vec::new();
@@ -132,6 +151,7 @@ impl Hub {
             let entry = self.judge_publish(&tenant, &from, event)?;
             if persist {
                 pending.places.push(place);
+                pending.companions += usize::from(entry.room.room.namespace() == alerts::NAMESPACE);
                 self.judge_own(&entry)?;
                 let mut parts = self.parts.entries(entry, None, true).into_iter();
                 entries.extend(parts.next());
@@ -197,6 +217,9 @@ impl Hub {
             Stepped::New(Outcome::Accepted(seqs)) => {
                 pending.number(seqs);
                 Ok(())
+            }
+            Stepped::Repeated(Outcome::Accepted(seqs)) if !pending.fits(seqs) => {
+                Err(error(Code::CONFLICT, OTHER_EVENTS))
             }
             Stepped::Repeated(Outcome::Accepted(seqs)) => {
                 // Handed on when it was new.

@@ -245,6 +245,37 @@ fn p_k5_a_number_published_again_repeats_the_whole_first_answer() {
 }
 
 #[test]
+fn p_k5_an_id_published_again_with_other_events_is_a_conflict() {
+    let mut bench = Bench::new();
+    let one = || kept("default/b", 1);
+    let cast = PublishEvent { persist: false, ..kept("default/b", 2) };
+    let others = [
+        vec![one(), kept("default/b", 2)],
+        vec![one(), kept("default/b", 2), kept("default/b", 3)],
+    ];
+    let conflicts = |bench: &Bench| {
+        let is = |answer: &Published| matches!(answer, Err(error) if error.code == wardline::protocol::Code::CONFLICT);
+        bench.published.iter().filter(|(_, answer)| is(answer)).count()
+    };
+    // While the first is under way, and when it is done.
+    bench.held = Some(VecDeque::new());
+    bench.feed(Input::Publish(CallId(1), publish(vec![one()])));
+    for other in &others {
+        bench.feed(Input::Publish(CallId(2), publish(other.clone())));
+    }
+    bench.feed(Input::Publish(CallId(3), publish(vec![one()])));
+    assert_eq!((conflicts(&bench), bench.published.len()), (2, 2));
+    bench.release();
+    for other in &others {
+        bench.feed(Input::Publish(CallId(4), publish(other.clone())));
+    }
+    assert_eq!((conflicts(&bench), bench.published.len()), (4, 6));
+    // What is not kept is not of the step.
+    bench.feed(Input::Publish(CallId(5), publish(vec![one(), cast])));
+    assert_eq!(bench.published.last().unwrap().1, Ok(vec![Some(1), None]));
+}
+
+#[test]
 fn p_f4_a_publish_to_a_room_of_another_tenant_is_forbidden() {
     let mut bench = Bench::new();
     let rooms =
