@@ -3,6 +3,7 @@
 use super::{
     ConnId, Hub, Waiting,
     permissions::{Action, authorize, room_key},
+    sends::MOST,
 };
 use crate::log::{Entry, Extent, Request, RoomKey, Unavailable};
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,11 @@ impl Hub {
     pub(super) fn handle_call(&mut self, conn: ConnId, call: Call) {
         let most = self.config.calls;
         let Some(session) = self.session_mut(conn) else { return };
+        if call.id > MOST {
+            let error = refusal(Code::BAD_PARAMS, "id: at most 2^53 - 1");
+            self.reply(conn, call.id, Err(error));
+            return;
+        }
         if session.calls >= most {
             let error = refusal(Code::RATE, "too many calls under way");
             self.reply(conn, call.id, Err(error));
@@ -134,7 +140,11 @@ impl Hub {
             .map_err(|code| refusal(code, Action::History.refusal()))?;
         let key = room_key(&session.principal.tenant, &address);
         let most = READ_ENTRIES as u64;
-        let limit = usize::try_from(params.limit.unwrap_or(most).clamp(1, most));
+        let limit = params.limit.unwrap_or(most);
+        if !(1..=most).contains(&limit) {
+            return Err(refusal(Code::BAD_PARAMS, "limit: 1 to 256"));
+        }
+        let limit = usize::try_from(limit);
         let history = History {
             conn,
             call: call.id,

@@ -4,7 +4,7 @@ use super::{
     AuthError, ConnId, Hook, Hub, Output, Principal, Waiting,
     connections::{Greeting, Session, State},
     rooms::Members,
-    sends::Lane,
+    sends::{Lane, MOST},
 };
 use crate::log::{Outcome, ProducerKey, Record, Request, Ticket, Unavailable};
 use std::{array, collections::VecDeque, mem, sync::Arc, time::Duration};
@@ -16,7 +16,7 @@ use wardline::{
         close,
         codec::BadFrame,
         frames::{Accepted, Auth, Authorized, Hello, Refused, Welcome},
-        limits::HELLO_BYTES,
+        limits::{HELLO_BYTES, LANES},
     },
 };
 
@@ -61,6 +61,11 @@ impl Hub {
     }
 
     fn handle_hello(&mut self, conn: ConnId, mut hello: Hello, behind: String) {
+        if hello.lanes.iter().any(|(lane, done)| *lane >= LANES || *done > MOST) {
+            let reason = "hello: lanes 0 to 7, each at most 2^53 - 1";
+            self.close(conn, close::BAD_FRAME, reason);
+            return;
+        }
         let until = self.now.mono + SETTLE_WITHIN;
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let State::Awaiting { token: header } = &mut connection.state else { return };

@@ -19,7 +19,7 @@ use wardline::{
 };
 
 /// The greatest integer on the wire (P-F1).
-const MOST: u64 = (1 << 53) - 1;
+pub(super) const MOST: u64 = (1 << 53) - 1;
 /// Whether `n` may number a step, and `base` stand before it (P-F1, P-S2).
 pub(crate) fn is_number(n: u64, base: Option<u64>) -> bool {
     (1..=MOST).contains(&n) && base.is_none_or(|base| base < n)

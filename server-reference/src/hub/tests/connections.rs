@@ -28,6 +28,26 @@ fn p_c1_a_hello_is_due_within_five_seconds() {
 }
 
 #[test]
+fn p_f1_a_hello_whose_lanes_there_are_not_is_refused() {
+    let mut bench = Bench::new();
+    let hello = |bench: &mut Bench, lanes: &str| {
+        let conn = bench.open();
+        let producer = conn.0;
+        bench.text(
+            conn,
+            &format!(
+                r#"{{"type":"hello","token":"1/ann","producer":"{producer:032x}","lanes":{lanes}}}"#
+            ),
+        );
+        bench.closed.get(&conn).map(|(code, _)| *code)
+    };
+    for lanes in [r#"{"8":1}"#, r#"{"0":1,"255":0}"#, r#"{"0":9007199254740992}"#] {
+        assert_eq!(hello(&mut bench, lanes), Some(wardline::protocol::close::BAD_FRAME), "{lanes}");
+    }
+    assert_eq!(hello(&mut bench, r#"{"7":9007199254740991}"#), None);
+}
+
+#[test]
 fn p_c1_joins_behind_hello_are_answered_after_welcome_in_their_order() {
     let mut bench = Bench::new();
     let conn = bench.open();

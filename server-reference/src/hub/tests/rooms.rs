@@ -366,6 +366,10 @@ fn p_s7_rooms_and_history_are_answered_with_permission() {
     assert_eq!(ask(&mut bench, "rooms", "{}"), r#"{"rooms":["alerts/b"]}"#);
     assert_eq!(ask(&mut bench, "zoom", "{}"), "unknown_method");
     assert_eq!(ask(&mut bench, "history", "{}"), "bad_params");
+    for limit in ["0", "257", "18446744073709551615"] {
+        let params = format!(r#"{{"room":"alerts/a","limit":{limit}}}"#);
+        assert_eq!(ask(&mut bench, "history", &params), "bad_params", "{limit}");
+    }
     assert_eq!(ask(&mut bench, "history", r#"{"room":"alerts/tenant:2"}"#), "forbidden");
     let seqs = |text: String| -> Vec<u64> {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -381,4 +385,9 @@ fn p_s7_rooms_and_history_are_answered_with_permission() {
     assert_eq!(seqs(ask(&mut bench, "history", &next)), [3, 4]);
     let lost = r#"{"room":"alerts/a","cursor":{"seq":3,"mark":"00000000000000ff"}}"#;
     assert_eq!(ask(&mut bench, "history", lost), "gap");
+    // An id past the integers of P-F1 names no call.
+    bench.text(bob, r#"{"type":"call","id":9007199254740992,"method":"rooms","params":{}}"#);
+    let frames = bench.take(bob);
+    let [ServerFrame::Reply(reply)] = &frames[..] else { panic!("{frames:?}") };
+    assert_eq!(reply.error.as_ref().unwrap().code.as_str(), "bad_params");
 }
