@@ -69,7 +69,7 @@ pub enum Input {
     /// An in-process handler answers a command (P-S8).
     Answer(Address, TenantId, u64, Result<Json, ErrorBody>),
     /// Cut a user, token or tenant off (P-C6a); the call is answered as [`Output::Published`] when
-    /// that is durable.
+    /// that is durable, or cannot be made so now.
     Revoke(Option<CallId>, Revocation),
     /// A viewer of pictures without a connection, such as an MJPEG response.
     Tap(TapId, Tap),

@@ -82,6 +82,12 @@ impl Ledger {
         self.steps.len() + self.retries.len()
     }
 
+    /// The id of the append a ticket asks for.
+    #[must_use]
+    pub fn append_of(&self, ticket: Ticket) -> Option<ItemId> {
+        self.steps.get(&ticket).map(|append| append.once.1)
+    }
+
     /// Proves every fold anew: after an outage of the store (P-K2).
     pub fn refresh(&mut self) {
         for key in self.folds.keys().cloned().collect::<Vec<_>>() {

@@ -446,6 +446,11 @@ impl Parts {
                 revocations::Output::Durable(call) => {
                     Act::Output(Output::Published(call, Ok(Vec::new())))
                 }
+                revocations::Output::Refused(call) => {
+                    let message = "the log cannot take it now; ask again".to_owned();
+                    let refused = ErrorBody { code: Code::UNAVAILABLE, message };
+                    Act::Output(Output::Published(call, Err(refused)))
+                }
             });
         } else if let Some(request) = self.alerts.poll_request() {
             self.acts.push_back(Act::Output(Output::Log(request)));

@@ -8,7 +8,7 @@ use super::{
     io::{CallId, Principal, Revocation},
     ledger::Ledger,
 };
-use crate::log::{Entry, NewEntry, Reply, Request, RoomKey};
+use crate::log::{Entry, NewEntry, Reply, Request, RoomKey, Stepped};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -27,7 +27,7 @@ pub const ROOM: &str = "system/~control";
 const EVENT: &str = "revoked";
 /// The part's number in tickets.
 pub(super) const PART: u8 = 1;
-/// Calls that may wait at once; more are not answered, though what they ask for is done.
+/// Revocations that may be on their way to the log at once; more calls are refused.
 const MAX_WAITING: usize = 4096;
 
 /// How revocations behave.
@@ -70,6 +70,9 @@ pub enum Output {
     Cut(Revocation),
     /// The revocation of this call is durable.
     Durable(CallId),
+    /// The log cannot take the revocation of this call now. One it was asked for is tried again until
+    /// it is durable, but nobody waits for that.
+    Refused(CallId),
 }
 
 /// The revocations of the tenants this hub serves.
@@ -184,8 +187,12 @@ impl Revocations {
     }
 
     /// Appends a revocation to its tenant's control log; [`Output::Cut`] follows once it is durable,
-    /// and [`Output::Durable`] where a call waits for that.
+    /// and [`Output::Durable`] where a call waits for that; or [`Output::Refused`].
     pub fn revoke(&mut self, call: Option<CallId>, revocation: Revocation, now: Now) {
+        if let Some(call) = call.filter(|_| self.ledger.under_way() >= MAX_WAITING) {
+            self.out.push_back(Output::Refused(call));
+            return;
+        }
         self.open(&revocation.tenant, now);
         let Some(room) = self.room.clone() else { return };
         let body = Body {
@@ -203,7 +210,7 @@ impl Revocations {
             gone: false,
             data,
         };
-        if let Some(call) = call.filter(|_| self.waiting.len() < MAX_WAITING) {
+        if let Some(call) = call {
             self.waiting.insert(entry.id, call);
         }
         self.ledger.append(&revocation.tenant, entry.id, vec![entry]);
@@ -224,6 +231,12 @@ impl Revocations {
 
     /// The log's answer to one of this part's tickets.
     pub fn handle_reply(&mut self, reply: &Reply, now: Now) {
+        if let Reply::Stepped(ticket, Stepped::Unavailable { .. }) = reply
+            && let Some(id) = self.ledger.append_of(*ticket)
+            && let Some(call) = self.waiting.remove(&id)
+        {
+            self.out.push_back(Output::Refused(call));
+        }
         if let Some((key, folded)) = self.ledger.handle_reply(reply, now) {
             self.take(&key.tenant, folded, now);
         }
@@ -343,6 +356,7 @@ mod tests {
         cuts: Vec<Revocation>,
         loaded: usize,
         durable: Vec<CallId>,
+        refused: Vec<CallId>,
     }
 
     impl Rig {
@@ -353,6 +367,7 @@ mod tests {
                 cuts: Vec::new(),
                 loaded: 0,
                 durable: Vec::new(),
+                refused: Vec::new(),
             }
         }
 
@@ -370,6 +385,7 @@ mod tests {
                     Output::Loaded(_) => self.loaded += 1,
                     Output::Cut(cut) => self.cuts.push(cut),
                     Output::Durable(call) => self.durable.push(call),
+                    Output::Refused(call) => self.refused.push(call),
                 }
             }
         }
@@ -487,5 +503,30 @@ mod tests {
         assert!(rig.durable.is_empty());
         rig.run(at(1000));
         assert_eq!((rig.durable, rig.cuts.len()), (vec![CallId(9)], 1));
+    }
+
+    #[test]
+    fn p_c6a_a_revocation_the_log_refuses_keeps_no_call_waiting_and_is_done_later() {
+        let mut rig = Rig::new(log(), Config::default());
+        rig.check("u", "a", 1, at(0));
+        rig.log.set_available(false);
+        let most = MAX_WAITING as u64;
+        for call in 0..most {
+            rig.part.revoke(Some(CallId(call)), revocation(Some("u"), None, 100), at(0));
+            rig.run(at(0));
+        }
+        assert_eq!((rig.refused.len(), rig.part.waiting.len()), (MAX_WAITING, 0));
+        // What waits for the log is bounded; past it nothing is promised.
+        rig.part.revoke(Some(CallId(most)), revocation(Some("u"), None, 100), at(0));
+        rig.run(at(0));
+        assert_eq!((rig.refused.last(), rig.part.waiting.len()), (Some(&CallId(most)), 0));
+        assert_eq!(rig.part.ledger.under_way(), MAX_WAITING);
+        rig.log.set_available(true);
+        rig.part.handle_timeout(at(1000));
+        rig.run(at(1000));
+        assert_eq!((rig.cuts.len(), rig.part.ledger.under_way()), (MAX_WAITING, 0));
+        rig.part.revoke(Some(CallId(most + 1)), revocation(Some("u"), None, 100), at(1000));
+        rig.run(at(1000));
+        assert_eq!(rig.durable, [CallId(most + 1)]);
     }
 }
