@@ -5,6 +5,7 @@
 // written nothing since is the store's word, not the lock's.
 
 import { Desk } from './desk.js';
+import { Left } from './left.js';
 import { Seat } from './seat.js';
 import { line, VERSION, words, type Call, type Kit, type Line, type ToDesk, type ToSeat } from './wire.js';
 import type { Helm } from '../core/helm.js';
@@ -217,9 +218,11 @@ class Tab {
     return new Promise(over => {
       let store: Store | undefined;
       let desk: Desk | undefined;
+      const left = new Left(this.#kit, (id, o) => this.seat.hear([{ c: 'settled', id, o }]));
       const electing = setInterval(() => this.#call('electing'), TICK / 2);
       const release = (rest: number): void => {
         clearInterval(electing);
+        left.end();
         if (this.#release === leave) this.#release = undefined;
         if (desk && this.#desk === desk) {
           this.#desk = undefined;
@@ -241,7 +244,7 @@ class Tab {
           if (this.#desk !== desk || this.#release !== leave) return;
           if (first?.c === 'owner') {
             this.#attach(term, to, first.state);
-            this.seat.store = () => desk!.outbox(this.#id);
+            this.seat.store = () => [...desk!.outbox<never>(this.#id), ...left.outbox<never>()];
             this.seat.part('owner');
           }
           this.seat.hear(list);
@@ -255,6 +258,7 @@ class Tab {
       void (async () => {
         try {
           store = await this.#kit.open(`wardline/tabs/${VERSION}/${this.#kit.name}`);
+          await left.begin(store);
           if (this.#release !== leave) return void store.close?.();
           desk = new Desk(this.#kit, this.#base, store, ready, resign);
           this.#desk = desk;
