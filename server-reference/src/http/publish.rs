@@ -232,3 +232,46 @@ pub(super) async fn revoke(
         Err(refusal) => refusal.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::extract::Request;
+    use futures_util::{StreamExt, stream};
+    use std::convert::Infallible;
+    use tokio::time::{Instant, sleep};
+
+    fn request(chunks: impl futures_util::Stream<Item = Bytes> + Send + 'static) -> Request {
+        Request::new(Body::from_stream(chunks.map(Ok::<_, Infallible>)))
+    }
+
+    /// A piece of the body each second, for ever.
+    fn dripping() -> impl futures_util::Stream<Item = Bytes> + Send + 'static {
+        stream::repeat(()).then(|()| async {
+            sleep(Duration::from_secs(1)).await;
+            Bytes::from_static(b" ")
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_not_whole_within_ten_seconds_is_given_up() {
+        let slow = [request(stream::pending()), request(dripping())];
+        for request in slow {
+            let began = Instant::now();
+            let refused = read::<Revoke>(request).await.unwrap_err();
+            assert_eq!(
+                (refused.status, refused.code),
+                (StatusCode::REQUEST_TIMEOUT, Code::TIMEOUT)
+            );
+            assert_eq!(began.elapsed(), BODY_WITHIN);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_in_pieces_is_read_whole_within_its_time() {
+        let pieces =
+            dripping().take(9).chain(stream::iter([Bytes::from_static(br#"{"user": "u"}"#)]));
+        let read = read::<Revoke>(request(pieces)).await.unwrap();
+        assert_eq!(read.user.as_deref(), Some("u"));
+    }
+}
