@@ -86,6 +86,7 @@ async fn run(
 ) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let server = Server::builder().config(config).start().await?;
     if dev {
         invite(&server, settings)?;
@@ -97,9 +98,13 @@ async fn run(
         std::fs::write(&part, server.addr().to_string())?;
         std::fs::rename(part, path)?;
     }
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            // What went wrong is in the logs.
+            _ = hangup.recv() => drop(server.reload_certificate().await),
+        }
     }
     tokio::select! {
         () = server.shutdown() => Ok(()),

@@ -86,9 +86,13 @@ impl Serving {
         Self { child, addr }
     }
 
-    fn terminate(&self) {
+    fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    fn terminate(&self) {
+        self.signal("-TERM");
     }
 
     /// Its end, and what it logged.
@@ -146,6 +150,35 @@ fn v12_v15_a_signal_drains_and_no_log_holds_a_token() {
     for secret in [SECRET, token.as_str(), "wrong.secret.token"] {
         assert!(!log.contains(secret), "{log}");
     }
+}
+
+#[test]
+fn a_hangup_has_the_certificate_read_again_and_ends_nothing() {
+    let files = tempfile::tempdir().unwrap();
+    let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
+    let certify = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.key_pair.serialize_pem()).unwrap();
+    };
+    certify();
+    let env = [
+        ("LOG", "memory"),
+        ("TLS_CERT", cert.to_str().unwrap()),
+        ("TLS_KEY", key.to_str().unwrap()),
+    ];
+    let mut serving = Serving::start(&[], &env);
+    let mut log = BufReader::new(serving.child.stderr.take().unwrap()).lines();
+    let mut until = |words: &str| log.by_ref().any(|line| line.unwrap().contains(words));
+    certify();
+    serving.signal("-HUP");
+    assert!(until("another certificate is shown"));
+    std::fs::write(&cert, "no certificate").unwrap();
+    serving.signal("-HUP");
+    assert!(until("the certificate there was is shown on"));
+    serving.terminate();
+    assert!(until("stopped"));
+    assert_eq!(serving.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::json;
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -24,21 +25,27 @@ use wardline::client::{Client, Incoming};
 struct Secure {
     site: Site,
     root: Vec<u8>,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
+}
+
+/// Writes a certificate and its key into a folder; gives the certificate.
+fn certify(files: &Path) -> Vec<u8> {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    std::fs::write(files.join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(files.join("key.pem"), made.key_pair.serialize_pem()).unwrap();
+    made.cert.der().to_vec()
 }
 
 impl Secure {
     fn start(settings: &[(&str, &str)]) -> Self {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
         let files = tempfile::tempdir().unwrap();
+        let root = certify(files.path());
         let (cert, key) = (files.path().join("cert.pem"), files.path().join("key.pem"));
-        std::fs::write(&cert, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.key_pair.serialize_pem()).unwrap();
         let mut all =
             vec![("tls_cert", cert.to_str().unwrap()), ("tls_key", key.to_str().unwrap())];
         all.extend_from_slice(settings);
-        Self { site: Site::start(&all), root: made.cert.der().to_vec(), _files: files }
+        Self { site: Site::start(&all), root, files }
     }
 
     fn dial(&self) -> StreamOwned<ClientConnection, TcpStream> {
@@ -180,6 +187,42 @@ fn a_reader_that_stops_for_a_while_gets_everything_through_tls() {
     for seq in 1..=200u64 {
         assert_eq!(until("event")["seq"], seq);
     }
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_to_who_comes_and_a_bad_one_is_not() {
+    let mut secure = Secure::start(&[]);
+    let health = |secure: &Secure| -> std::io::Result<String> {
+        let mut tls = secure.dial();
+        tls.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        tls.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let reload = |secure: &Secure| {
+        let server = secure.site.server();
+        secure.site.runtime.block_on(server.reload_certificate())
+    };
+    assert!(health(&secure).unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!(reload(&secure), Ok(false));
+
+    // A connection that is there goes on with the certificate it was shown.
+    let mut there = secure.dial();
+    there.write_all(b"GET /health/live HTTP/1.1\r\n").unwrap();
+    let renewed = certify(secure.files.path());
+    assert_eq!(reload(&secure), Ok(true));
+    there.write_all(b"host: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    there.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(health(&secure).is_err(), "the old one is shown no more");
+    secure.root = renewed;
+    assert!(health(&secure).unwrap().starts_with("HTTP/1.1 200"));
+
+    support::watch::expect("the certificate there was is shown on");
+    std::fs::write(secure.files.path().join("cert.pem"), "no certificate").unwrap();
+    assert!(reload(&secure).unwrap_err().0.contains("cert.pem"));
+    assert!(health(&secure).unwrap().starts_with("HTTP/1.1 200"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! The upgrade is answered here, without a WebSocket library between: only so the socket comes
 //! back bare, and costs an idle connection no buffer.
 
-use super::{Node, connection, wire::Wire};
+use super::{Node, Tls, connection, wire::Wire};
 use crate::{auth::token_of, http::Routes, hub::Opened};
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode, header};
@@ -68,7 +68,9 @@ async fn greet(node: Arc<Node>, stream: TcpStream, peer: SocketAddr, routes: Rou
     let _ = stream.set_nodelay(true);
     // Uncapped, a client that never reads pins megabytes of kernel memory.
     let _ = SockRef::from(&stream).set_send_buffer_size(node.config.send_buffer);
-    let Some(tls) = node.tls.clone() else { return converse(node, stream, peer, routes).await };
+    let Some(tls) = node.tls.as_ref().map(Tls::acceptor) else {
+        return converse(node, stream, peer, routes).await;
+    };
     match tokio::time::timeout(HEAD_WITHIN, tls.accept(stream)).await {
         Ok(Ok(stream)) => converse(node, stream, peer, routes).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),

@@ -15,6 +15,7 @@ mod log_port;
 mod shard;
 mod socket;
 mod tap;
+mod tls;
 mod wire;
 
 pub(crate) use accept::listen;
@@ -23,11 +24,11 @@ pub(crate) use flusher::Flusher;
 pub(crate) use log_port::LogPort;
 pub(crate) use shard::Shard;
 pub(crate) use tap::{Tap, Taps};
-pub(crate) use wire::acceptor;
+pub(crate) use tls::Tls;
 
 use crate::{
     auth::Verifier,
-    config::Config,
+    config::{Config, ConfigError},
     hub::{CallId, ConnId, Hook, Hub, HubConfig, Input, Publish, Revocation, Stats},
     ops::Ops,
     server::{Command, CommandHandler, HookHandler},
@@ -42,7 +43,6 @@ use std::{
     time::Duration,
 };
 use tokio::{runtime::Handle, sync::oneshot};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wardline::{
     model::ids::TenantId,
@@ -62,7 +62,7 @@ pub(crate) struct Node {
     pub(crate) hub: HubConfig,
     pub(crate) verifier: Verifier,
     /// TLS, where this server speaks it itself.
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<Tls>,
     pub(crate) clock: Clock,
     pub(crate) ops: Ops,
     pub(crate) shards: Vec<Shard>,
@@ -131,6 +131,18 @@ impl Node {
             // Whoever asked may have stopped waiting.
             let _ = answer.send(result);
         }
+    }
+
+    /// Looks whether the certificate's files say another, and tells the logs. May take long.
+    pub(crate) fn reload_certificate(&self, asked: bool) -> Result<bool, ConfigError> {
+        let Some(tls) = &self.tls else { return Ok(false) };
+        let reloaded = tls.reload(asked);
+        match &reloaded {
+            Ok(true) => tracing::info!("another certificate is shown from now on"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the certificate there was is shown on"),
+        }
+        reloaded
     }
 
     /// What all hubs hold. Walks everything.

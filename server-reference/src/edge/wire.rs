@@ -4,7 +4,6 @@
 //! wait. Plaintext that the session took may wait in it as ciphertext until the kernel takes it:
 //! [`WriteHalf::flush`] tells, and a socket is not at rest before.
 
-use crate::config::{ConfigError, TlsFiles};
 use std::{
     cell::RefCell,
     io::{self, IoSlice, Read, Write},
@@ -20,15 +19,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig, ServerConnection,
-        crypto::ring,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    },
-    server::TlsStream,
-};
+use tokio_rustls::{rustls::ServerConnection, server::TlsStream};
 
 /// Ciphertext read at once: one record.
 const CIPHER_BYTES: usize = 16 * 1024;
@@ -37,30 +28,6 @@ const SESSION_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static CIPHER: RefCell<Box<[u8]>> = RefCell::new(vec![0; CIPHER_BYTES].into());
-}
-
-/// Reads certificate and key.
-///
-/// # Errors
-/// [`ConfigError`] names the file that cannot be used.
-pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ConfigError> {
-    let named = |path: &std::path::Path, error: String| {
-        ConfigError(format!("tls: {}: {error}", path.display()))
-    };
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| named(&files.certificate, error.to_string()))?;
-    if chain.is_empty() {
-        return Err(named(&files.certificate, "holds no certificate".to_owned()));
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| named(&files.key, error.to_string()))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|error| named(&files.certificate, error.to_string()))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// A connection below HTTP and frames.

@@ -4,7 +4,7 @@ use super::{Server, fetch_keys, millis, seed, upkeep};
 use crate::{
     auth::Verifier,
     config::{Config, ConfigError, Settings, Source},
-    edge::{Clock, Flusher, LogPort, Node, Shard, Taps, acceptor, listen},
+    edge::{Clock, Flusher, LogPort, Node, Shard, Taps, Tls, listen},
     http::Routes,
     hub::{
         ClientEvent, ConnId, Hook, Hub, HubConfig, Namespace, Principal,
@@ -250,7 +250,7 @@ impl Builder {
             None => Config::check(&self.settings)?,
         };
         let verifier = Verifier::new(&config)?;
-        let tls = config.tls.as_ref().map(acceptor).transpose()?;
+        let tls = config.tls.as_ref().map(Tls::open).transpose()?;
         // An issuer that is away is asked again when someone comes.
         verifier.refresh().await;
         if self.commands.contains_key("alerts") {
@@ -320,7 +320,7 @@ impl Builder {
 /// [`ConfigError`] says what cannot be used, and why.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     Verifier::new(config)?;
-    config.tls.as_ref().map(acceptor).transpose()?;
+    config.tls.as_ref().map(Tls::open).transpose()?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ pub(crate) use builder::{CommandHandler, HookHandler};
 
 use crate::{
     auth::{NewToken, unix_ms},
+    config::ConfigError,
     edge::Node,
     hub::{Input, Publish, PublishEvent, Revocation},
 };
@@ -32,6 +33,8 @@ const LAG_EVERY: Duration = Duration::from_millis(500);
 const EXPIRE_EVERY: Duration = Duration::from_secs(10);
 /// How often the disk's space is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often the certificate's files are looked at.
+const RELOAD_EVERY: Duration = Duration::from_secs(60);
 /// How long tasks may take to end after everything was stopped.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -252,6 +255,17 @@ impl Server {
         Metrics { total_clients: self.node.open.load(Ordering::SeqCst), namespaces }
     }
 
+    /// Looks whether the certificate's files say another, as the server does by itself once a minute;
+    /// returns whether another is shown from now on. Connections there are keep theirs.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: the files cannot be used, and the certificate there was is shown on.
+    pub async fn reload_certificate(&self) -> Result<bool, ConfigError> {
+        let node = self.node.clone();
+        let looked = tokio::task::spawn_blocking(move || node.reload_certificate(true)).await;
+        looked.unwrap_or_else(|error| Err(ConfigError(error.to_string())))
+    }
+
     /// Drains (P-C8): refuses upgrades, answers what was accepted, asks clients to leave, closes
     /// those that stay, and stops; at the latest after the configured time and 5 s.
     pub async fn shutdown(self) {
@@ -292,6 +306,7 @@ async fn upkeep(node: Arc<Node>) {
     let mut expired = tokio::time::Instant::now();
     let mut looked = tokio::time::Instant::now();
     let mut look = None;
+    let mut reloaded = tokio::time::Instant::now();
     loop {
         let wanted = tokio::time::Instant::now() + LAG_EVERY;
         tokio::select! {
@@ -305,6 +320,12 @@ async fn upkeep(node: Arc<Node>) {
             looked = tokio::time::Instant::now();
             let node = node.clone();
             look = Some(tokio::task::spawn_blocking(move || node.log.look_at_disk()));
+        }
+        if reloaded.elapsed() >= RELOAD_EVERY && node.tls.is_some() {
+            reloaded = tokio::time::Instant::now();
+            let node = node.clone();
+            // What went wrong is in the logs.
+            tokio::task::spawn_blocking(move || drop(node.reload_certificate(false)));
         }
         if expired.elapsed() >= EXPIRE_EVERY {
             expired = tokio::time::Instant::now();
