@@ -16,6 +16,7 @@ const PAGE = `
   const { url, token } = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   const client = new WebSocketClient({ url, token, outbox: 'reloads', autoJoin: false });
   globalThis.client = client;
+  client.on('volatile', ({ reason }) => localStorage.setItem('volatile', reason));
   void client.connect();
   // A number is used once: what a reload cut is unknown to this page, and not sent again by it.
   const next = () => {
@@ -87,6 +88,7 @@ it(`${MESSAGES} messages across ${RELOADS} reloads and ${KILLS} kills: none lost
     const lost = sent.filter(n => !once.has(n));
     t.diagnostic(`told ${sent.length}, delivered ${seen.length}, lost ${lost.length}, doubled ${seen.length - once.size}, reloads ${RELOADS}, kills ${kills}`);
     assert.ok(sent.length >= MESSAGES);
+    assert.equal(await page.evaluate(() => localStorage.getItem('volatile')), null, 'each life had the durable outbox');
     assert.deepEqual(lost, []);
     assert.equal(seen.length, once.size, 'doubled');
     assert.deepEqual(seen, [...seen].sort((a, b) => a - b), 'out of order');

@@ -73,7 +73,7 @@ describe('the storage suite in memory', () => {
 });
 
 const PAGE = `
-  import { indexedDbStore } from '../src/core/stores.js';
+  import { browserStore, indexedDbStore } from '../src/core/stores.js';
   import { suite } from './store-suite.mjs';
   let count = 0;
   globalThis.run = async name => {
@@ -92,6 +92,7 @@ const PAGE = `
     try { await suite[name](shelf); return 'passed'; } catch (error) { return error.stack; }
   };
   globalThis.store = indexedDbStore;
+  globalThis.locked = browserStore;
 `;
 
 describe('the storage suite on IndexedDB', () => {
@@ -112,6 +113,31 @@ describe('the storage suite on IndexedDB', () => {
   for (const name of Object.keys(suite)) {
     it(name, async () => assert.equal(await within(page.evaluate(name => run(name), name), name), 'passed'));
   }
+
+  it('a page that is held up while it asks for its lock takes it all the same; one that another tab holds is given up', async () => {
+    const context = await browser.newContext();
+    const [one, other] = [await context.newPage(), await context.newPage()];
+    for (const tab of [one, other]) {
+      await tab.goto(pages.url);
+      await tab.waitForFunction(() => globalThis.locked);
+    }
+    const [durable, why] = await one.evaluate(async () => {
+      const { request } = LockManager.prototype;
+      // The wait is over before the browser has heard of the request.
+      LockManager.prototype.request = function (...words) {
+        for (const end = performance.now() + 1500; performance.now() < end;);
+        return new Promise((done, fail) => setTimeout(() => request.apply(this, words).then(done, fail), 10));
+      };
+      const store = await globalThis.locked('held-up');
+      LockManager.prototype.request = request;
+      return [store.durable, store.why];
+    });
+    assert.deepEqual([durable, why], [true, undefined]);
+    assert.deepEqual(await other.evaluate(async () => (await globalThis.locked('held-up')).why[0]), 'held');
+    // What was given up is not asked for any more.
+    assert.equal(await other.evaluate(async () => (await navigator.locks.query()).pending.length), 0);
+    await context.close();
+  });
 
   it('a page that is stopped in mid-commit holds nobody up', async () => {
     const context = await browser.newContext();

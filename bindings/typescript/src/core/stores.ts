@@ -166,10 +166,15 @@ export async function indexedDbStore(name: string): Promise<Store> {
   };
 }
 
+/** Steps in which the wait for a lock goes by. */
+const STEPS = 5;
+
 /** Takes a Web Lock within `wait` ms; gives what releases it, or nothing. */
 function take(name: string, wait: number): Promise<(() => void) | undefined> {
   const giveUp = new AbortController();
-  const timer = setTimeout(() => giveUp.abort(), wait);
+  let left = STEPS;
+  // A page that was held up itself must not take itself for a tab that came too late: between the steps it hears of its lock.
+  const timer = setInterval(() => --left || giveUp.abort(), wait / STEPS);
   return new Promise((taken, fail) => {
     navigator.locks
       .request(
@@ -177,11 +182,16 @@ function take(name: string, wait: number): Promise<(() => void) | undefined> {
         { signal: giveUp.signal },
         () =>
           new Promise<void>(release => {
-            clearTimeout(timer);
-            taken(release);
+            clearInterval(timer);
+            if (giveUp.signal.aborted) release();
+            else taken(release);
           }),
       )
-      .catch((error: unknown) => (giveUp.signal.aborted ? taken(undefined) : fail(error)));
+      .catch((error: unknown) => {
+        clearInterval(timer);
+        if (giveUp.signal.aborted) taken(undefined);
+        else fail(error);
+      });
   });
 }
 
