@@ -5,6 +5,7 @@
 //! replaces what it waits for. A stream gets one number for all its viewers, so that they share the
 //! same bytes. Taps are viewers without a connection, such as an MJPEG response.
 
+mod taps;
 #[cfg(test)]
 mod tests;
 mod windows;
@@ -16,6 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
+use taps::Tapped;
 use wardline::protocol::{
     Code,
     frames::{self, Demand, Seen},
@@ -119,14 +121,6 @@ pub struct Media {
 struct Room {
     viewers: BTreeSet<Viewer>,
     streams: BTreeSet<u16>,
-}
-
-/// What a tap views: of several streams the one that sends, and of those that do one only.
-#[derive(Debug)]
-struct Tapped {
-    key: RoomKey,
-    /// None: whichever JPEG stream of the room sends first.
-    stream: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -301,42 +295,6 @@ impl Media {
         self.viewer_saw(Viewer::Conn(conn), seen.stream, seen.seq);
     }
 
-    /// A tap begins to view a room: the newest picture that is kept, else the JPEG stream that
-    /// sends first, and then that stream alone.
-    pub fn tap(&mut self, tap: TapId, key: &RoomKey) {
-        if self.concerns(key.room.namespace()) {
-            self.taps.insert(tap, Tapped { key: key.clone(), stream: None });
-            self.add_viewer(Viewer::Tap(tap), key);
-        }
-    }
-
-    /// The stream a tap views fell silent: the one that sends next takes over. What was kept of
-    /// others is older than what the tap has seen, and is not shown.
-    pub fn tap_look(&mut self, tap: TapId) {
-        let Some(tapped) = self.taps.get_mut(&tap) else { return };
-        tapped.stream = None;
-        let streams = self.rooms.get(&tapped.key).map(|room| room.streams.clone());
-        for number in streams.unwrap_or_default() {
-            let Some(live) = self.streams.get_mut(&number) else { continue };
-            if live.kind == KIND_JPEG && !live.windows.contains_key(&Viewer::Tap(tap)) {
-                live.windows.insert(Viewer::Tap(tap), Window::default());
-                self.tell_demand(number);
-            }
-        }
-    }
-
-    /// A tap took a picture.
-    pub fn tap_seen(&mut self, tap: TapId, picture: &Picture) {
-        self.viewer_saw(Viewer::Tap(tap), picture.stream, picture.seq);
-    }
-
-    /// A tap ends.
-    pub fn untap(&mut self, tap: TapId) {
-        if let Some(tapped) = self.taps.remove(&tap) {
-            self.remove_viewer(Viewer::Tap(tap), &tapped.key);
-        }
-    }
-
     /// The newest picture of the room's JPEG streams, where one is kept.
     #[must_use]
     pub fn snapshot(&self, key: &RoomKey) -> Option<Arc<Picture>> {
@@ -393,26 +351,6 @@ impl Media {
             }
         }
         self.forget_room(key);
-    }
-
-    /// A tap takes the first picture it is given.
-    fn newest_first(&self, streams: &mut [u16]) {
-        let age = |number: &u16| self.streams.get(number).map_or(0, |live| live.last_at);
-        streams.sort_by_key(|number| std::cmp::Reverse(age(number)));
-    }
-
-    /// A tap was shown a picture: from then on it views that stream alone.
-    fn choose(&mut self, tap: TapId, number: u16) {
-        let Some(tapped) = self.taps.get_mut(&tap) else { return };
-        if tapped.stream.replace(number).is_some() {
-            return;
-        }
-        let streams = self.rooms.get(&tapped.key).map(|room| room.streams.clone());
-        for other in streams.unwrap_or_default() {
-            if other != number && self.close_window(Viewer::Tap(tap), other) {
-                self.tell_demand(other);
-            }
-        }
     }
 
     /// A publisher is no viewer of its own; a tap that has its stream views no other.
