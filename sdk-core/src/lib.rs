@@ -10,6 +10,7 @@
 //! adds the sans-IO [`machine`], the [`driver`] and the handles; feature `native` (default) adds
 //! tokio, TLS and an outbox in SQLite.
 
+pub mod fifo;
 pub mod model;
 pub mod planted;
 pub mod protocol;

@@ -7,8 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{borrow::Borrow, collections::BTreeMap, ops::RangeBounds};
 
 /// A map as a sorted list.
+///
+/// The list holds each entry apart: its own code is then one for all types, and moving entries moves
+/// addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table<K, V>(Vec<(K, V)>);
+#[allow(clippy::vec_box)]
+pub struct Table<K, V>(Vec<Box<(K, V)>>);
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
@@ -39,7 +43,7 @@ impl<K: Ord, V> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.0.binary_search_by(|(known, _)| known.borrow().cmp(key))
+        self.0.binary_search_by(|entry| entry.0.borrow().cmp(key))
     }
 
     /// The value of a key.
@@ -71,7 +75,7 @@ impl<K: Ord, V> Table<K, V> {
         match self.find(&key) {
             Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),
             Err(at) => {
-                self.0.insert(at, (key, value));
+                self.0.insert(at, Box::new((key, value)));
                 None
             }
         }
@@ -82,7 +86,7 @@ impl<K: Ord, V> Table<K, V> {
         let at = match self.find(&key) {
             Ok(at) => at,
             Err(at) => {
-                self.0.insert(at, (key, make()));
+                self.0.insert(at, Box::new((key, make())));
                 at
             }
         };
@@ -99,43 +103,46 @@ impl<K: Ord, V> Table<K, V> {
 
     /// The lowest key.
     pub fn first_key_value(&self) -> Option<(&K, &V)> {
-        self.0.first().map(pair)
+        self.0.first().map(|entry| pair(entry))
     }
 
     /// The entries from a key on.
     pub fn from_key(&self, least: &K) -> impl DoubleEndedIterator<Item = (&K, &V)> + use<'_, K, V> {
         let at = self.find(least).unwrap_or_else(|at| at);
-        self.0[at..].iter().map(pair)
+        self.0[at..].iter().map(|entry| pair(entry))
     }
 
     /// All, in order of keys.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> + Clone {
-        self.0.iter().map(pair)
+        self.0.iter().map(|entry| pair(entry))
     }
 
     /// The keys, in order.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> {
-        self.0.iter().map(|(key, _)| key)
+        self.0.iter().map(|entry| &entry.0)
     }
 
     /// The values, in order of keys.
     pub fn values(&self) -> impl DoubleEndedIterator<Item = &V> {
-        self.0.iter().map(|(_, value)| value)
+        self.0.iter().map(|entry| &entry.1)
     }
 
     /// The values, to change, in order of keys.
     pub fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut V> {
-        self.0.iter_mut().map(|(_, value)| value)
+        self.0.iter_mut().map(|entry| &mut entry.1)
     }
 
     /// The values, in order of keys.
     pub fn into_values(self) -> impl DoubleEndedIterator<Item = V> {
-        self.0.into_iter().map(|(_, value)| value)
+        self.0.into_iter().map(|entry| entry.1)
     }
 
     /// Keeps what passes.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
-        self.0.retain_mut(|(key, value)| keep(key, value));
+        self.0.retain_mut(|entry| {
+            let (key, value) = &mut **entry;
+            keep(key, value)
+        });
     }
 
     /// Takes everything away.
@@ -172,35 +179,41 @@ impl<K: Ord, V, const N: usize> From<[(K, V); N]> for Table<K, V> {
 
 impl<K, V> IntoIterator for Table<K, V> {
     type Item = (K, V);
-    type IntoIter = std::vec::IntoIter<(K, V)>;
+    type IntoIter = std::iter::Map<std::vec::IntoIter<Box<(K, V)>>, fn(Box<(K, V)>) -> (K, V)>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.0.into_iter().map(|entry| *entry)
     }
 }
 
 impl<'a, K, V> IntoIterator for &'a Table<K, V> {
     type Item = (&'a K, &'a V);
-    type IntoIter = std::iter::Map<std::slice::Iter<'a, (K, V)>, fn(&'a (K, V)) -> (&'a K, &'a V)>;
+    type IntoIter =
+        std::iter::Map<std::slice::Iter<'a, Box<(K, V)>>, fn(&'a Box<(K, V)>) -> (&'a K, &'a V)>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter().map(pair)
+        self.0.iter().map(|entry| pair(entry))
     }
 }
 
 impl<'a, K, V> IntoIterator for &'a mut Table<K, V> {
     type Item = (&'a K, &'a mut V);
-    type IntoIter =
-        std::iter::Map<std::slice::IterMut<'a, (K, V)>, fn(&'a mut (K, V)) -> (&'a K, &'a mut V)>;
+    type IntoIter = std::iter::Map<
+        std::slice::IterMut<'a, Box<(K, V)>>,
+        fn(&'a mut Box<(K, V)>) -> (&'a K, &'a mut V),
+    >;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter_mut().map(|(key, value)| (&*key, value))
+        self.0.iter_mut().map(|entry| {
+            let (key, value) = &mut **entry;
+            (&*key, value)
+        })
     }
 }
 
 impl<K: Serialize, V: Serialize> Serialize for Table<K, V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+        serializer.collect_map(self)
     }
 }
 
@@ -293,7 +306,7 @@ impl<K: Ord + Clone> Set<K> {
     }
 
     fn forget_gone(&mut self) {
-        self.keys.drain(..std::mem::take(&mut self.gone));
+        self.keys = self.keys.split_off(std::mem::take(&mut self.gone));
     }
 
     /// All, in order.

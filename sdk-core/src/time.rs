@@ -3,14 +3,41 @@
 use std::{ops, time::Duration};
 
 /// A moment on the monotonic clock, counted from the client's start.
+///
+/// Microseconds in one number: moments are compared and kept everywhere, and one number is the least
+/// code for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(pub Duration);
+pub struct Instant(u64);
 
 impl Instant {
+    /// The moment this long after the start; what is less than a microsecond is cut off.
+    #[must_use]
+    pub const fn new(since_start: Duration) -> Self {
+        Self(micros(since_start))
+    }
+
+    /// The moment this many microseconds after the start.
+    #[must_use]
+    pub const fn from_micros(since_start: u64) -> Self {
+        Self(since_start)
+    }
+
+    /// The microseconds since the start.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// The time since the start.
+    #[must_use]
+    pub const fn since_start(self) -> Duration {
+        Duration::from_micros(self.0)
+    }
+
     /// The time since `earlier`, or zero.
     #[must_use]
-    pub fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 
@@ -18,7 +45,7 @@ impl ops::Add<Duration> for Instant {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(span))
+        Self(self.0.saturating_add(micros(span)))
     }
 }
 

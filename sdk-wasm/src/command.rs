@@ -1,9 +1,10 @@
 //! What the host tells: inputs of the machine and calls of the application.
 
 use crate::{Core, Sub};
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use wardline::{
     driver::media::Pictures,
+    fifo::Fifo,
     machine::{
         BatchId, CallId, Close, Command, DialError, Generation, Input, NewItem, Signal, StoreError,
         SubId, Subscribe,
@@ -180,7 +181,7 @@ impl Core {
                 let id = SubId(fields.need("sub"));
                 fields.check()?;
                 let hook = subscribe.hook;
-                let waiting = VecDeque::new();
+                let waiting = Fifo::new();
                 self.subs.push(Sub { id, waiting, taken: None, hook, pictures: None });
                 Command::Subscribe(call, id, room, subscribe)
             }
@@ -215,7 +216,7 @@ impl Core {
             _ => None,
         });
         let (lock, durable) = (fields.need("lock"), fields.or_default("durable"));
-        fields.check()?;
+        fields.check().map_err(|bad| StoreError::Io(bad.0.to_owned()))?;
         self.entries.load(entries, lock, self.loading.take(), durable)
     }
 
@@ -254,12 +255,13 @@ fn subscribe(fields: &Fields<'_>) -> Result<Subscribe, Refusal> {
     let mut clauses = Vec::new();
     if let Some(text) = fields.text("filter") {
         for clause in elements(text)? {
-            clauses.push(whole(clause, |clause| Clause {
+            let clause = whole(clause, |clause| Clause {
                 events: clause.or_default("events"),
                 types: clause.or_default("types"),
                 severities: clause.or_default("severities"),
                 kinds: clause.or_default("kinds"),
-            })?);
+            });
+            clauses.push(clause.ok_or(Malformed("filter"))?);
         }
     }
     let filter = Filter(clauses).canonical();

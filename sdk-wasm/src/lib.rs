@@ -29,12 +29,13 @@ mod command;
 mod event;
 mod output;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::sync::Arc;
 use wardline::{
     driver::{
         entries::Entries,
         media::{Picture, Pictures, Screen},
     },
+    fifo::Fifo,
     machine::{ApiEvent, Config, Input, Instant, Machine, Now, Owner, SubId, UnixMillis},
     protocol::{
         Address,
@@ -61,7 +62,7 @@ impl rlsf::GlobalTlsfOptions for Memory {
 /// A subscription, and what waits for it to be taken.
 struct Sub {
     id: SubId,
-    waiting: VecDeque<ApiEvent>,
+    waiting: Fifo<ApiEvent>,
     /// The number of the last event taken and not yet told as done.
     taken: Option<u64>,
     /// The application has a snapshot hook.
@@ -81,7 +82,7 @@ pub struct Core {
     /// Whose store was asked for.
     loading: Option<Owner>,
     out: Writer,
-    binary: VecDeque<Vec<u8>>,
+    binary: Fifo<Vec<u8>>,
     /// When the machine wants its next turn.
     due: Option<Instant>,
 }
@@ -99,7 +100,7 @@ impl Core {
 
     /// Sets both clocks, in ms: the monotonic one since the client's start, the wall's since 1970.
     pub fn turn(&mut self, mono: f64, wall: f64) {
-        let mono = Instant(Duration::from_micros((mono * 1000.0) as u64));
+        let mono = Instant::from_micros((mono * 1000.0) as u64);
         self.now = Now { mono, wall: UnixMillis(wall as u64) };
     }
 
@@ -140,7 +141,7 @@ impl Core {
 
     /// When to come back, as of the last drain, in ms since the client's start; infinity: never.
     pub fn due(&self) -> f64 {
-        self.due.map_or(f64::INFINITY, |Instant(at)| output::ms(at) as f64)
+        self.due.map_or(f64::INFINITY, |due| due.as_micros().div_ceil(1000) as f64)
     }
 
     /// Takes all that waits for a subscription, at most `max`: a JSON array. Says that what was
@@ -241,7 +242,7 @@ impl Core {
             entries: Entries::default(),
             loading: None,
             out: Writer::new(),
-            binary: VecDeque::new(),
+            binary: Fifo::new(),
             due: None,
         })
     }

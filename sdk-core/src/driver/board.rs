@@ -5,6 +5,7 @@ use super::{
     message::{Identity, Message, ReplyTo, ResultOf, State},
     queue::{Queue, Watch},
 };
+use crate::fifo::Fifo;
 use crate::{
     machine::{
         ApiEvent, CallId, Command, Error, Input, Outcome, PresenceChange, ReplyValue, Status, SubId,
@@ -14,7 +15,7 @@ use crate::{
 };
 use futures_channel::oneshot;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{Arc, Weak},
 };
 
@@ -248,7 +249,7 @@ impl Drop for Board {
 
 /// Adds an event of one subscription so that what a reader leaves lying stays bounded: numbered events by credit
 /// (P-R5), ephemeral ones by dropping, presence by folding, and what only repeats by leaving it out.
-pub fn enqueue(waiting: &mut VecDeque<ApiEvent>, event: ApiEvent) {
+pub fn enqueue(waiting: &mut Fifo<ApiEvent>, event: ApiEvent) {
     match &event {
         ApiEvent::Event(_, body) if body.seq.is_none() && waiting.len() >= MAX_EPHEMERAL => return,
         ApiEvent::Live(_) if matches!(waiting.back(), Some(ApiEvent::Live(_))) => return,
@@ -265,9 +266,7 @@ pub fn enqueue(waiting: &mut VecDeque<ApiEvent>, event: ApiEvent) {
                 ApiEvent::Presence(_, old) => user_of(old) == user,
                 _ => false,
             };
-            if let Some(at) = waiting.iter().position(same) {
-                waiting.remove(at);
-            }
+            waiting.remove_first(same);
         }
         _ => {}
     }

@@ -13,9 +13,9 @@ use crate::{
     machine::{BatchId, NewItem, Owner, Snapshot, StoreError, StoreOp, StoredItem, StoredLane},
     model::ids::ItemId,
     protocol::{
-        Code,
+        Code, Cursor,
         json::{hex, unhex},
-        wire::{FromJson as _, Malformed, Writer, push_number, whole},
+        wire::{FromJson as _, Writer, push_number, whole},
     },
     table::Table,
     time::{UnixMillis, millis},
@@ -60,14 +60,8 @@ fn id_text(id: u128, digits: u32) -> String {
     out
 }
 
-fn broken(what: &'static str) -> StoreError {
-    StoreError::Io(["the store holds an entry that cannot be read: ", what].concat())
-}
-
-impl From<Malformed> for StoreError {
-    fn from(malformed: Malformed) -> Self {
-        broken(malformed.0)
-    }
+fn broken(key: &str) -> StoreError {
+    StoreError::Io(["the store holds an entry that cannot be read: ", key].concat())
 }
 
 impl Entries {
@@ -87,11 +81,12 @@ impl Entries {
         let mut shelves = Vec::new();
         for (key, value) in entries.clone() {
             if key == "last" {
-                last = u64::from_json(value).ok_or(broken("last"))?;
+                last = u64::from_json(value).ok_or_else(|| broken(key))?;
             } else if let Some(shelf) = key.strip_prefix("owner/") {
-                let shelf = u64::from_json(shelf).ok_or(broken("owner"))?;
+                let read = u64::from_json(shelf).zip(read_owner(value));
+                let (shelf, owner) = read.ok_or_else(|| broken(key))?;
                 highest = highest.max(shelf);
-                shelves.push((shelf, read_owner(value)?));
+                shelves.push((shelf, owner));
             }
         }
         let shelf_of = |shelf| shelves.iter().find(|(known, _)| *known == shelf);
@@ -106,8 +101,15 @@ impl Entries {
         (self.shelf, self.shelves, self.lock) = (shelf, shelves, lock);
         let mut snapshot = Snapshot { owner, durable, lock, ..Snapshot::default() };
         let prefix = number(shelf) + "/";
-        let own = entries.filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?, value)));
-        read_shelf(&mut snapshot, own)?;
+        let mut notes = Vec::new();
+        for (key, value) in entries {
+            if let Some(own) = key.strip_prefix(&prefix) {
+                read_entry(&mut snapshot, &mut notes, own, value).ok_or_else(|| broken(key))?;
+            }
+        }
+        for note in notes {
+            put_note(&mut snapshot.items, &note).ok_or_else(|| broken("a note"))?;
+        }
         self.orders = snapshot.items.iter().map(|item| (item.item.id, item.order)).collect();
         Ok(snapshot)
     }
@@ -239,7 +241,7 @@ impl Entries {
     }
 }
 
-fn read_owner(value: &str) -> Result<Owner, Malformed> {
+fn read_owner(value: &str) -> Option<Owner> {
     whole(value, |fields| Owner {
         server: fields.need("server"),
         tenant: fields.need("tenant"),
@@ -279,7 +281,7 @@ fn write_item(stored: &StoredItem) -> String {
     out.finish()
 }
 
-fn read_item(order: u64, value: &str) -> Result<StoredItem, Malformed> {
+fn read_item(order: u64, value: &str) -> Option<StoredItem> {
     whole(value, |fields| {
         let item = NewItem {
             id: fields.need("id"),
@@ -304,53 +306,46 @@ struct Note<'a> {
     value: &'a str,
 }
 
-fn read_shelf<'a>(
+fn read_entry<'a>(
     snapshot: &mut Snapshot,
-    entries: impl Iterator<Item = (&'a str, &'a str)>,
-) -> Result<(), StoreError> {
-    let mut notes = Vec::new();
-    for (key, value) in entries {
-        let (kind, name) = key.split_once('/').unwrap_or((key, ""));
-        match kind {
-            "p" => snapshot.producer = Some(value.parse().map_err(|_| broken("producer"))?),
-            "l" => {
-                let lane = value.split_once(' ').and_then(|(given, done)| {
-                    let (given, done) = (u64::from_json(given)?, u64::from_json(done)?);
-                    Some((u8::from_json(name)?, StoredLane { given, done }))
-                });
-                let (lane, numbers) = lane.ok_or(broken("lane"))?;
-                snapshot.lanes.insert(lane, numbers);
-            }
-            "i" => {
-                let order = unhex(name).ok_or(broken("item"))?;
-                snapshot.items.push(read_item(order as u64, value)?);
-            }
-            "n" | "s" | "d" => {
-                let order = unhex(name).ok_or(broken("note"))? as u64;
-                notes.push(Note { order, kind: kind.as_bytes()[0], value });
-            }
-            "c" => {
-                let cursor = name.split_once('\n').and_then(|(room, name)| {
-                    let cursor = crate::protocol::Cursor::from_json(value)?;
-                    Some(((name.to_owned(), room.parse().ok()?), cursor))
-                });
-                let (at, cursor) = cursor.ok_or(broken("cursor"))?;
-                snapshot.cursors.insert(at, cursor);
-            }
-            _ => {}
+    notes: &mut Vec<Note<'a>>,
+    key: &'a str,
+    value: &'a str,
+) -> Option<()> {
+    let (kind, name) = key.split_once('/').unwrap_or((key, ""));
+    match kind {
+        "p" => snapshot.producer = Some(value.parse().ok()?),
+        "l" => {
+            let (given, done) = value.split_once(' ')?;
+            let (given, done) = (u64::from_json(given)?, u64::from_json(done)?);
+            snapshot.lanes.insert(u8::from_json(name)?, StoredLane { given, done });
         }
-    }
-    let items = &mut snapshot.items;
-    for note in notes {
-        // A note of an item that is gone says nothing.
-        let Ok(at) = items.binary_search_by_key(&note.order, |item| item.order) else { continue };
-        match note.kind {
-            b'n' => items[at].n = Some(u64::from_json(note.value).ok_or(broken("number"))?),
-            b's' => items[at].skip = Some(Code::from(note.value.to_owned())),
-            _ => items[at].deaths = u8::from_json(note.value).ok_or(broken("deaths"))?,
+        "i" => snapshot.items.push(read_item(unhex(name)? as u64, value)?),
+        "n" | "s" | "d" => {
+            let order = unhex(name)? as u64;
+            notes.push(Note { order, kind: kind.as_bytes()[0], value });
         }
+        "c" => {
+            let (room, name) = name.split_once('\n')?;
+            let cursor = Cursor::from_json(value)?;
+            snapshot.cursors.insert((name.to_owned(), room.parse().ok()?), cursor);
+        }
+        _ => {}
     }
-    Ok(())
+    Some(())
+}
+
+fn put_note(items: &mut [StoredItem], note: &Note<'_>) -> Option<()> {
+    // A note of an item that is gone says nothing.
+    let Ok(at) = items.binary_search_by_key(&note.order, |item| item.order) else {
+        return Some(());
+    };
+    match note.kind {
+        b'n' => items[at].n = Some(u64::from_json(note.value)?),
+        b's' => items[at].skip = Some(Code::from(note.value.to_owned())),
+        _ => items[at].deaths = u8::from_json(note.value)?,
+    }
+    Some(())
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ impl Platform for FakePlatform {
     fn now(&self) -> Now {
         let mono = self.start.elapsed();
         let wall = UnixMillis(1_700_000_000_000 + u64::try_from(mono.as_millis()).unwrap());
-        Now { mono: Instant(mono), wall }
+        Now { mono: Instant::new(mono), wall }
     }
 
     async fn sleep(&self, span: Duration) {

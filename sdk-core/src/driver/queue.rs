@@ -1,8 +1,8 @@
 //! The queue between the driver and one handle, and a value that handles watch.
 
+use crate::fifo::Fifo;
 use futures_util::task::AtomicWaker;
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -22,14 +22,14 @@ pub struct Queue<T> {
 
 #[derive(Debug)]
 struct Inner<T> {
-    items: VecDeque<T>,
+    items: Fifo<T>,
     closed: bool,
     dropped: u64,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        let inner = Inner { items: VecDeque::new(), closed: false, dropped: 0 };
+        let inner = Inner { items: Fifo::new(), closed: false, dropped: 0 };
         Self { inner: Mutex::new(inner), reader: AtomicWaker::new() }
     }
 }
@@ -53,7 +53,7 @@ impl<T> Queue<T> {
     }
 
     /// Changes the items under the lock.
-    pub fn change(&self, change: impl FnOnce(&mut VecDeque<T>)) {
+    pub fn change(&self, change: impl FnOnce(&mut Fifo<T>)) {
         change(&mut lock(&self.inner).items);
         self.reader.wake();
     }

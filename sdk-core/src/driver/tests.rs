@@ -271,7 +271,7 @@ async fn a_slow_store_stops_nothing_and_what_waits_shares_one_sync_in_order() {
 #[tokio::test(start_paused = true)]
 async fn a_deadline_is_told_in_time_even_while_frames_keep_coming() {
     local(async {
-        let at = Instant(Duration::from_millis(50));
+        let at = Instant::new(Duration::from_millis(50));
         let answers: Answers = Box::new(move |input, _| match input {
             Input::Opened(_) => vec![Output::Timeout(Some(at))],
             Input::Timeout => vec![Output::Timeout(None), Output::Text(ONE, "due".into())],

@@ -1,6 +1,7 @@
 //! Queries (P-S7), and the results of commands (P-S8).
 
 use super::io::{CallId, Error, ReplyValue};
+use crate::fifo::Fifo;
 use crate::table::{Set, Table};
 use crate::{
     model::ids::ItemId,
@@ -12,7 +13,7 @@ use crate::{
     },
     time::Instant,
 };
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 /// Commands whose results are awaited at once.
 const MAX_COMMANDS: usize = 10_000;
@@ -60,13 +61,12 @@ fn results_of(answer: &Json) -> Vec<CommandResult> {
         let results = fields.text("results")?;
         let Ok(by_id) = Fields::read(results) else { return Vec::from_json(results) };
         let listed = |(id, body): (&str, &str)| {
-            let id = id.parse().ok()?;
+            let id = ItemId::from_json(id)?;
             whole(body, |body| CommandResult {
                 id,
                 result: body.maybe("result"),
                 error: body.maybe("error"),
             })
-            .ok()
         };
         by_id.iter().map(listed).collect()
     };
@@ -85,7 +85,7 @@ pub(super) struct Calls {
     /// Commands: none while the item itself has no outcome, then when to stop waiting.
     commands: Table<ItemId, Option<Instant>>,
     command_deadlines: Set<(Instant, ItemId)>,
-    output: VecDeque<CallsOutput>,
+    output: Fifo<CallsOutput>,
 }
 
 impl Calls {
@@ -99,7 +99,7 @@ impl Calls {
             connected: false,
             commands: Table::new(),
             command_deadlines: Set::new(),
-            output: VecDeque::new(),
+            output: Fifo::new(),
         }
     }
 
@@ -323,7 +323,7 @@ mod tests {
     use super::*;
 
     fn at(seconds: u64) -> Instant {
-        Instant(Duration::from_secs(seconds))
+        Instant::new(Duration::from_secs(seconds))
     }
 
     fn drain(calls: &mut Calls) -> Vec<CallsOutput> {

@@ -49,6 +49,7 @@ use crate::time::millis;
 pub use crate::time::{Instant, Now, UnixMillis};
 pub use io::*;
 
+use crate::fifo::Fifo;
 use crate::protocol::{codec, limits::REPLAY_BYTES};
 use crate::table::Table;
 use backoff::{Backoff, after_of};
@@ -62,7 +63,7 @@ use outbox::{Outbox, OutboxOutput, Ticket};
 use presence::{Presence, PresenceOutput};
 use probe::Leniency;
 use rooms::{Rooms, RoomsOutput};
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 use timers::{Timer, Timers};
 use tokens::{Answer, Tokens};
 
@@ -95,7 +96,7 @@ pub struct Machine {
     backoff: Backoff,
     leniency: probe::Leniency,
     /// When another connection of this producer took over, lately.
-    replaced: VecDeque<Instant>,
+    replaced: Fifo<Instant>,
     timers: Timers,
     outbox: Outbox,
     rooms: Rooms,
@@ -105,11 +106,11 @@ pub struct Machine {
     /// Commands whose item is not stored yet.
     submitting: Table<CallId, crate::model::ids::ItemId>,
     /// Writes under way, in order. At most one of each part.
-    stores: VecDeque<(BatchId, Writer, Ticket)>,
+    stores: Fifo<(BatchId, Writer, Ticket)>,
     next_batch: u64,
     /// Objects that share the next frames.
     flight: Vec<String>,
-    output: VecDeque<Output>,
+    output: Fifo<Output>,
     /// The clocks at the last input.
     clocks: Option<Now>,
     /// The moment last asked for.
@@ -133,7 +134,7 @@ impl Machine {
             tokens: Tokens::new(config.token.clone(), config.has_token_provider),
             backoff: Backoff::default(),
             leniency: Leniency::default(),
-            replaced: VecDeque::new(),
+            replaced: Fifo::new(),
             timers: Timers::default(),
             outbox: Outbox::new(&config),
             rooms: Rooms::new(&config),
@@ -141,10 +142,10 @@ impl Machine {
             presence: Presence::new(rng.fork()),
             media: Media::default(),
             submitting: Table::new(),
-            stores: VecDeque::new(),
+            stores: Fifo::new(),
             next_batch: 1,
             flight: Vec::new(),
-            output: VecDeque::new(),
+            output: Fifo::new(),
             clocks: None,
             announced: None,
             ignored: 0,
@@ -295,8 +296,8 @@ impl Machine {
     }
 
     fn handle_stored(&mut self, batch: BatchId, result: &Result<(), StoreError>, now: Now) {
-        let Some(at) = self.stores.iter().position(|(known, ..)| *known == batch) else { return };
-        let Some((_, writer, ticket)) = self.stores.remove(at) else { return };
+        let asked = self.stores.remove_first(|(known, ..)| *known == batch);
+        let Some((_, writer, ticket)) = asked else { return };
         match writer {
             Writer::Outbox => self.outbox.handle_stored(ticket, result.clone(), now),
             Writer::Rooms => self.rooms.handle_stored(ticket, result.clone(), now),

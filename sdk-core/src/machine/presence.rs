@@ -7,6 +7,7 @@ use super::{
     backoff::uniform,
     io::{Error, PresenceChange, SubId},
 };
+use crate::fifo::Fifo;
 use crate::table::{Set, Table};
 use crate::{
     model::{ids::UserId, presence::Status},
@@ -14,12 +15,12 @@ use crate::{
         Address, Code, Json,
         frames::{self, Member, SetStatus},
         limits::META_BYTES,
-        wire::{Malformed, whole, words},
+        wire::{whole, words},
     },
     time::Instant,
 };
 use fastrand::Rng;
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 /// Members mirrored per room; who comes past it is not mirrored.
 const MAX_MEMBERS: usize = 50_000;
@@ -74,7 +75,7 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    fn read(answer: &Json) -> Result<Self, Malformed> {
+    fn read(answer: &Json) -> Option<Self> {
         whole(answer.get(), |fields| Self {
             version: fields.maybe("version"),
             presence: fields.maybe("presence").unwrap_or_else(|| fields.need("members")),
@@ -88,14 +89,14 @@ impl Snapshot {
 pub(super) struct Presence {
     own: SetStatus,
     mirrors: Table<Address, Mirror>,
-    output: VecDeque<PresenceOutput>,
+    output: Fifo<PresenceOutput>,
     rng: Rng,
 }
 
 impl Presence {
     /// Online, and without mirrors.
     pub(super) fn new(rng: Rng) -> Self {
-        Self { own: SetStatus::default(), mirrors: Table::new(), output: VecDeque::new(), rng }
+        Self { own: SetStatus::default(), mirrors: Table::new(), output: Fifo::new(), rng }
     }
 
     // Own status.
@@ -178,7 +179,7 @@ impl Presence {
     ) {
         let Some(mirror) = self.mirrors.get_mut(room) else { return };
         mirror.asking = false;
-        match answer.and_then(|json| Snapshot::read(&json).ok()) {
+        match answer.and_then(|json| Snapshot::read(&json)) {
             Some(answer) => {
                 let members = by_user(answer.presence);
                 let version = answer.version;
@@ -295,7 +296,7 @@ impl Mirror {
         next: u64,
         changes: Vec<frames::Change>,
         watchers: &[SubId],
-        output: &mut VecDeque<PresenceOutput>,
+        output: &mut Fifo<PresenceOutput>,
     ) -> bool {
         match &mut self.agreement {
             Agreement::None => return false,
@@ -330,7 +331,7 @@ impl Mirror {
         pages: Pages,
         partial: bool,
         watchers: &[SubId],
-        output: &mut VecDeque<PresenceOutput>,
+        output: &mut Fifo<PresenceOutput>,
     ) {
         self.agreement = Agreement::At { version: pages.version };
         if !partial {
@@ -351,7 +352,7 @@ impl Mirror {
         self.tell_newcomers(watchers, output);
     }
 
-    fn put(&mut self, member: Member, watchers: &[SubId], output: &mut VecDeque<PresenceOutput>) {
+    fn put(&mut self, member: Member, watchers: &[SubId], output: &mut Fifo<PresenceOutput>) {
         let change = match self.members.get(&member.user) {
             Some(known) if *known == member => return,
             Some(_) => PresenceChange::Updated(member.clone()),
@@ -363,18 +364,13 @@ impl Mirror {
     }
 
     /// Tells those who know the rest.
-    fn tell(
-        &self,
-        watchers: &[SubId],
-        change: &PresenceChange,
-        output: &mut VecDeque<PresenceOutput>,
-    ) {
+    fn tell(&self, watchers: &[SubId], change: &PresenceChange, output: &mut Fifo<PresenceOutput>) {
         for sub in watchers.iter().filter(|sub| self.told.contains(sub)) {
             output.push_back(PresenceOutput::Change(*sub, change.clone()));
         }
     }
 
-    fn tell_newcomers(&mut self, watchers: &[SubId], output: &mut VecDeque<PresenceOutput>) {
+    fn tell_newcomers(&mut self, watchers: &[SubId], output: &mut Fifo<PresenceOutput>) {
         self.told.retain(|sub| watchers.contains(sub));
         for sub in watchers {
             if self.told.insert(*sub) {
@@ -397,7 +393,7 @@ mod tests {
     const SUB: SubId = SubId(1);
 
     fn at(seconds: u64) -> Instant {
-        Instant(Duration::from_secs(seconds))
+        Instant::new(Duration::from_secs(seconds))
     }
 
     fn member(user: &str) -> Member {
@@ -489,7 +485,7 @@ mod tests {
         presence.handle_frame(partial, &[SUB], at(10));
         assert!(told(&mut presence).is_empty());
         let due = presence.deadline().unwrap();
-        assert!((70..=85).contains(&due.0.as_secs()));
+        assert!((70..=85).contains(&due.since_start().as_secs()));
         presence.handle_timeout(due);
         assert!(matches!(presence.poll_output(), Some(PresenceOutput::Ask(_))));
         let answer = r#"{"version":1,"members":[{"user":"bob","status":"online"}]}"#;

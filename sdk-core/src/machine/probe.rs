@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     fn at(millis: u64) -> Instant {
-        Instant(Duration::from_millis(millis))
+        Instant::new(Duration::from_millis(millis))
     }
 
     fn link() -> Heartbeat {

@@ -84,7 +84,7 @@ mod tests {
     use std::time::Duration;
 
     fn at(seconds: u64) -> Instant {
-        Instant(Duration::from_secs(seconds))
+        Instant::new(Duration::from_secs(seconds))
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Platform for TokioPlatform {
     fn now(&self) -> Now {
         let wall = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         Now {
-            mono: Instant(self.start.elapsed()),
+            mono: Instant::new(self.start.elapsed()),
             wall: UnixMillis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
         }
     }

@@ -5,7 +5,7 @@ use super::{
     filter::Filter,
     frames::*,
     limits::Limits,
-    wire::{Fields, FromJson, Malformed, Writer, status_word, whole},
+    wire::{Fields, FromJson, Malformed, Writer, bare, status_word, whole},
 };
 
 /// An object a client writes.
@@ -272,7 +272,7 @@ macro_rules! reads {
 
         impl FromJson for $name {
             fn from_json(text: &str) -> Option<Self> {
-                whole(text, Self::read).ok()
+                whole(text, Self::read)
             }
 
             fn blank() -> Self {
@@ -314,7 +314,7 @@ impl FromJson for Lanes {
     fn from_json(text: &str) -> Option<Self> {
         let mut lanes = Self::new();
         for (lane, n) in Fields::read(text).ok()?.iter() {
-            lanes.insert(u8::from_json(lane)?, u64::from_json(n)?);
+            lanes.insert(u8::from_json(bare(lane))?, u64::from_json(n)?);
         }
         Some(lanes)
     }

@@ -28,7 +28,8 @@ pub struct Malformed(pub &'static str);
 /// way out behind each field would be most of the code.
 #[derive(Debug)]
 pub struct Fields<'a> {
-    list: Vec<(Cow<'a, str>, &'a str)>,
+    /// Names as they stand, in quotes, and values.
+    list: Vec<(&'a str, &'a str)>,
     /// The first that was absent or something else.
     bad: Cell<Option<&'static str>>,
 }
@@ -51,7 +52,7 @@ impl<'a> Fields<'a> {
         let mut fields = Vec::new();
         let mut see = |key: Option<&'a str>, value: &'a str| {
             if let Some(key) = key {
-                fields.push((unquoted(key)?, value));
+                fields.push((key, value));
             }
             Some(())
         };
@@ -67,13 +68,13 @@ impl<'a> Fields<'a> {
     /// The text of a field; none where it is absent or null.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&'a str> {
-        let (_, text) = self.list.iter().find(|(key, _)| key == name)?;
+        let (_, text) = self.list.iter().find(|(key, _)| is_name(key, name))?;
         (*text != "null").then_some(*text)
     }
 
-    /// Every field, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
-        self.list.iter().map(|(key, text)| (&**key, *text))
+    /// Every field in order: its name as it stands, in quotes, and its text.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.list.iter().copied()
     }
 
     /// A field that must be there; blank, and noted for [`Fields::check`], where it is absent or
@@ -117,20 +118,22 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads an object whose fields are all what they have to be.
-///
-/// # Errors
-/// The text is no JSON object, or names the first field that is something else.
-pub fn whole<T>(text: &str, read: impl Fn(&Fields<'_>) -> T) -> Result<T, Malformed> {
-    // One piece of code for all objects, but for what reads their fields.
-    fn see(text: &str, read: &mut dyn FnMut(&Fields<'_>)) -> Result<(), Malformed> {
-        let fields = Fields::read(text)?;
-        read(&fields);
-        fields.check()
-    }
-    let mut object = None;
-    see(text, &mut |fields| object = Some(read(fields)))?;
-    object.ok_or(Malformed("not read"))
+/// A name as it stands, without its quotes.
+pub(super) fn bare(quoted: &str) -> &str {
+    quoted.get(1..quoted.len() - 1).unwrap_or_default()
+}
+
+/// Whether a name as it stands, in quotes, is this one, which has nothing to escape.
+fn is_name(quoted: &str, name: &str) -> bool {
+    let inner = bare(quoted);
+    inner == name || inner.contains('\\') && unquoted(quoted).is_some_and(|key| key == name)
+}
+
+/// Reads an object whose fields are all what they have to be; none where one is something else.
+pub fn whole<T>(text: &str, read: impl Fn(&Fields<'_>) -> T) -> Option<T> {
+    let fields = Fields::read(text).ok()?;
+    let object = read(&fields);
+    fields.check().is_ok().then_some(object)
 }
 
 /// The elements of an array, each still JSON text.
@@ -405,7 +408,7 @@ impl FromJson for Json {
 
 impl FromJson for Cursor {
     fn from_json(text: &str) -> Option<Self> {
-        whole(text, |fields| Self { seq: fields.need("seq"), mark: fields.need("mark") }).ok()
+        whole(text, |fields| Self { seq: fields.need("seq"), mark: fields.need("mark") })
     }
 
     fn blank() -> Self {

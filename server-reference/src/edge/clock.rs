@@ -13,11 +13,11 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Now {
-        Now { mono: Instant(self.0.elapsed()), wall: UnixMillis(crate::auth::unix_ms()) }
+        Now { mono: Instant::new(self.0.elapsed()), wall: UnixMillis(crate::auth::unix_ms()) }
     }
 
     /// The moment on tokio's clock.
     pub(crate) fn at(&self, moment: Instant) -> tokio::time::Instant {
-        self.0 + moment.0.min(Duration::from_secs(365 * 24 * 3600))
+        self.0 + moment.since_start().min(Duration::from_secs(365 * 24 * 3600))
     }
 }

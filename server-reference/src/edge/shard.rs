@@ -122,8 +122,7 @@ impl Shard {
                 if wanted == u64::MAX {
                     std::future::pending::<()>().await;
                 }
-                tokio::time::sleep_until(node.clock.at(Instant(Duration::from_nanos(wanted))))
-                    .await;
+                tokio::time::sleep_until(node.clock.at(Instant::from_micros(wanted))).await;
             };
             tokio::select! {
                 () = node.stopped.cancelled() => return,
@@ -141,10 +140,9 @@ impl Shard {
 
 impl Timer {
     fn want(&self, moment: Option<Instant>) {
-        let nanos = moment
-            .map_or(u64::MAX, |moment| u64::try_from(moment.0.as_nanos()).unwrap_or(u64::MAX));
-        self.wanted.store(nanos, Ordering::SeqCst);
-        if nanos < self.armed.load(Ordering::SeqCst) {
+        let micros = moment.map_or(u64::MAX, Instant::as_micros);
+        self.wanted.store(micros, Ordering::SeqCst);
+        if micros < self.armed.load(Ordering::SeqCst) {
             self.earlier.notify_one();
         }
     }

@@ -38,7 +38,7 @@ pub(super) async fn health(State(node): State<Arc<Node>>) -> Response<Body> {
             "timestamp": iso8601(unix_ms()),
             "version": env!("CARGO_PKG_VERSION"),
             "log": {"available": node.log.trouble().is_none(), "trouble": node.log.trouble()},
-            "uptime_ms": u64::try_from(node.clock.now().mono.0.as_millis()).unwrap_or(u64::MAX),
+            "uptime_ms": u64::try_from(node.clock.now().mono.since_start().as_millis()).unwrap_or(u64::MAX),
             "websocket_connected": node.open.load(Ordering::SeqCst),
             "kafka_status": {"running": false, "connected": false, "topics": [], "group_id": null},
         }),

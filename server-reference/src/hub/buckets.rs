@@ -290,7 +290,7 @@ mod tests {
     use wardline::time::UnixMillis;
 
     fn at(ms: u64) -> Now {
-        Now { mono: Instant(Duration::from_millis(ms)), wall: UnixMillis(ms) }
+        Now { mono: Instant::new(Duration::from_millis(ms)), wall: UnixMillis(ms) }
     }
 
     fn who(tenant: &str, user: &str, roles: &[&str]) -> Principal {

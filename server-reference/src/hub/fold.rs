@@ -282,7 +282,7 @@ mod tests {
     }
 
     fn at(ms: u64) -> Now {
-        Now { mono: Instant(Duration::from_millis(ms)), wall: UnixMillis(ms) }
+        Now { mono: Instant::new(Duration::from_millis(ms)), wall: UnixMillis(ms) }
     }
 
     fn append(log: &mut MemoryLog, id: u128, slot: Option<&str>, gone: bool) -> Vec<Reply> {

@@ -201,7 +201,7 @@ pub(super) mod tests {
     use wardline::{protocol::Json, time::UnixMillis};
 
     pub(in super::super) fn at(ms: u64) -> Now {
-        Now { mono: Instant(Duration::from_millis(ms)), wall: UnixMillis(ms) }
+        Now { mono: Instant::new(Duration::from_millis(ms)), wall: UnixMillis(ms) }
     }
 
     fn entry(key: &RoomKey) -> NewEntry {

@@ -59,7 +59,7 @@ impl Hub {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         if now.mono.since(due) > SLEPT && matches!(connection.state, State::Ready(_)) {
             // Its frames may wait unread: it gets one more interval.
-            let before = Instant(now.mono.0.saturating_sub(self.config.ping));
+            let before = Instant::new(now.mono.since_start().saturating_sub(self.config.ping));
             connection.heard = connection.heard.max(before);
         }
         let heard = connection.heard;
@@ -121,7 +121,8 @@ impl Hub {
     /// Two clocks drifted apart: deadlines by the wall clock stand elsewhere.
     pub(super) fn notice_clock(&mut self) {
         let since = |now: wardline::time::Now| {
-            i128::from(now.wall.0) - i128::try_from(now.mono.0.as_millis()).unwrap_or_default()
+            i128::from(now.wall.0)
+                - i128::try_from(now.mono.since_start().as_millis()).unwrap_or_default()
         };
         let jump = since(self.now) - self.clock;
         if jump.abs() > 1000 {

@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_key_has_one_deadline() {
-        let at = |s| Instant(Duration::from_secs(s));
+        let at = |s| Instant::new(Duration::from_secs(s));
         let mut timers = Timers::default();
         timers.arm(Timer::Drain, at(5));
         timers.arm(Timer::Stalled, at(3));

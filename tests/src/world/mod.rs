@@ -253,7 +253,7 @@ impl World {
 
     /// Both clocks of the server.
     pub(crate) fn server_now(&self) -> Now {
-        Now { mono: Instant(self.now), wall: UnixMillis(self.wall()) }
+        Now { mono: Instant::new(self.now), wall: UnixMillis(self.wall()) }
     }
 
     pub(crate) fn moment(&self) -> Moment {

@@ -146,7 +146,7 @@ impl World {
             count += 1;
             hold!(count < OUTPUTS, Livelock, "node {node}: {count} outputs in one turn");
         };
-        self.nodes[node].due = timeout.map(|instant| instant.0.max(self.now));
+        self.nodes[node].due = timeout.map(|instant| instant.since_start().max(self.now));
         self.nodes[node].hub = Some(hub);
         for (link, objects) in written {
             self.write_down(link, &objects);

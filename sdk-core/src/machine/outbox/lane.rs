@@ -139,7 +139,9 @@ impl Lane {
         self.holds = self.holds.saturating_add(1);
         let half = millis(wait) / 2;
         self.clear_flight();
-        self.flow = Flow::Held { until: now + wait + Duration::from_millis(rng.u64(0..=half)) };
+        self.flow = Flow::Held {
+            until: now + wait + Duration::from_millis(crate::machine::backoff::up_to(rng, half)),
+        };
     }
 
     /// An answer came: the server takes this lane.

@@ -32,6 +32,7 @@ use super::io::{
     ApiEvent, CallId, Config, Error, NewItem, Outcome, Owner, ReplyValue, Snapshot, StoreError,
     StoreOp,
 };
+use crate::fifo::Fifo;
 use crate::table::Set;
 use crate::{
     model::ids::{ItemId, ProducerId},
@@ -47,7 +48,7 @@ use item::{Items, MAX_CANCELS, Put, Stage, wire_bytes};
 use lane::{Flow, Lane};
 use queue::ORDER_STEP;
 use settle::Deferred;
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 use store::Hold as StoreHold;
 use writes::{Proof, Writes};
 
@@ -110,15 +111,15 @@ pub struct Outbox {
     /// Something waits for the outcomes behind `welcome`: a `ping` is due, so that an end is seen.
     barrier_due: bool,
     /// What the server said before the lock was proved, in its order.
-    deferred: VecDeque<Deferred>,
+    deferred: Fifo<Deferred>,
     lanes: Vec<Lane>,
     items: Items,
     /// Submits that wait for the store to be loaded.
-    early: VecDeque<(CallId, NewItem)>,
+    early: Fifo<(CallId, NewItem)>,
     early_ids: Set<ItemId>,
     early_bytes: usize,
     writes: Writes,
-    output: VecDeque<OutboxOutput>,
+    output: Fifo<OutboxOutput>,
     /// The highest order known, in units of `ORDER_STEP`, and what this process adds.
     last_step: u64,
     order_tag: u64,
@@ -133,7 +134,7 @@ impl Outbox {
     pub fn new(config: &Config) -> Self {
         let mut rng = fastrand::Rng::with_seed(config.seed ^ 0x6f75_7462_6f78);
         let stray = ProducerId(rng.u128(..));
-        let order_tag = rng.u64(..ORDER_STEP);
+        let order_tag = crate::machine::backoff::up_to(&mut rng, ORDER_STEP - 1);
         let mut lanes = vec![Lane::default(); LANES.into()];
         for lane in &config.stop_lanes {
             if let Some(lane) = lanes.get_mut(usize::from(*lane)) {
@@ -155,14 +156,14 @@ impl Outbox {
             forked: false,
             losses: 0,
             barrier_due: false,
-            deferred: VecDeque::new(),
+            deferred: Fifo::new(),
             lanes,
             items: Items::default(),
-            early: VecDeque::new(),
+            early: Fifo::new(),
             early_ids: Set::new(),
             early_bytes: 0,
             writes: Writes::default(),
-            output: VecDeque::new(),
+            output: Fifo::new(),
             last_step: 0,
             order_tag,
             anchor: None,
@@ -255,12 +256,10 @@ impl Outbox {
         self.now = now;
         let cancelled = || Ok(ReplyValue::Outcome(Outcome::Cancelled));
         if self.early_ids.remove(&id)
-            && let Some(at) = self.early.iter().position(|(_, item)| item.id == id)
+            && let Some((submit, item)) = self.early.remove_first(|(_, item)| item.id == id)
         {
-            if let Some((submit, item)) = self.early.remove(at) {
-                self.early_bytes -= wire_bytes(&item);
-                self.refuse(submit, Code::CANCELLED, "cancelled before it was stored");
-            }
+            self.early_bytes -= wire_bytes(&item);
+            self.refuse(submit, Code::CANCELLED, "cancelled before it was stored");
             return self.reply(call, cancelled());
         }
         let Some(entry) = self.items.entry_mut(id) else {

@@ -195,7 +195,7 @@ impl Outbox {
     pub(super) fn become_foreign(&mut self, now: Now) {
         let wait = REGAIN_FIRST.saturating_mul(1 << self.losses.min(6)).min(REGAIN_MOST);
         self.losses = self.losses.saturating_add(1);
-        let spread = self.rng.u64(0..=millis(wait) / 2);
+        let spread = crate::machine::backoff::up_to(&mut self.rng, millis(wait) / 2);
         let retry_at = Some(now.mono + wait + Duration::from_millis(spread));
         self.store = Hold::Foreign { retry_at, asked: false };
         self.deferred.clear();

@@ -8,6 +8,7 @@ use super::{
     item::{Entry, Put, Stage, outcome_of},
     lane::Lane,
 };
+use crate::fifo::Fifo;
 use crate::table::{Set, Table};
 use crate::{
     machine::io::{Error, Outcome, Owner, ReplyValue, StoreError, StoreOp, StoredLane},
@@ -15,7 +16,7 @@ use crate::{
     protocol::{Code, limits::LANES},
     time::{Instant, Now},
 };
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 /// Writes of one kind in one batch.
 const BATCH: usize = 1024;
@@ -42,7 +43,7 @@ pub(super) enum Proof {
 /// What waits for the store.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Writes {
-    pub(super) puts: VecDeque<ItemId>,
+    pub(super) puts: Fifo<ItemId>,
     pub(super) removes: Set<ItemId>,
     /// Removals that were not written when their owner left: they wait for him.
     parked: Table<Owner, Set<ItemId>>,

@@ -151,7 +151,7 @@ impl Rooms {
         let span = match after {
             Some(after) => {
                 let half = (millis(after) / 2).max(1000);
-                after + Duration::from_millis(self.rng.u64(0..=half))
+                after + Duration::from_millis(crate::machine::backoff::up_to(&mut self.rng, half))
             }
             None => self.delay(k),
         };

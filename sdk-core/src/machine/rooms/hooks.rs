@@ -42,7 +42,8 @@ impl Rooms {
             *again = true;
             return;
         }
-        let at = self.now + Duration::from_millis(self.rng.u64(0..=SPREAD_MS));
+        let at = self.now
+            + Duration::from_millis(crate::machine::backoff::up_to(&mut self.rng, SPREAD_MS));
         self.hooks.forget(sub);
         self.hooks.due.insert((at, sub));
         self.run_hooks();

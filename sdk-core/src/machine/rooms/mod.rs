@@ -33,6 +33,7 @@ use super::{
     io::{ApiEvent, CallId, Config, Error, ReplyValue, StoreError, StoreOp, SubId, Subscribe},
     outbox::Ticket,
 };
+use crate::fifo::Fifo;
 use crate::table::{Set, Table};
 use crate::{
     protocol::{
@@ -44,7 +45,7 @@ use crate::{
 use cursors::Cursors;
 use hooks::Hooks;
 use room::{Room, Wire};
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 use sub::Sub;
 
 /// What the rooms want done.
@@ -73,7 +74,7 @@ pub struct Rooms {
     hooks: Hooks,
     cursors: Cursors,
     next_id: u64,
-    output: VecDeque<RoomsOutput>,
+    output: Fifo<RoomsOutput>,
     now: Instant,
 }
 
@@ -90,7 +91,7 @@ impl Rooms {
             hooks: Hooks::default(),
             cursors: Cursors::default(),
             next_id: 0,
-            output: VecDeque::new(),
+            output: Fifo::new(),
             now: Instant::default(),
         }
     }
@@ -401,7 +402,7 @@ impl Rooms {
     /// The delay of P-C5 before attempt `k`.
     fn delay(&mut self, k: u32) -> Duration {
         let most = 500u64.saturating_mul(1 << k.min(6)).min(20_000);
-        Duration::from_millis(self.rng.u64(50..=most))
+        Duration::from_millis(50 + crate::machine::backoff::up_to(&mut self.rng, most - 50))
     }
 
     fn send(&mut self, frame: impl Into<ClientFrame>) {

@@ -1,6 +1,7 @@
 //! One room: its membership on the wire and the subscriptions that share it.
 
 use super::sub::{Place, Sub};
+use crate::fifo::Fifo;
 use crate::table::Table;
 use crate::{
     machine::io::{CallId, SubId},
@@ -10,7 +11,6 @@ use crate::{
     },
     time::Instant,
 };
-use std::collections::VecDeque;
 
 /// How the membership stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) struct Room {
     pub(super) head: Cursor,
     /// In a `latest` room: the highest number that came.
     pub(super) high: u64,
-    pub(super) owed: VecDeque<Owed>,
+    pub(super) owed: Fifo<Owed>,
     pub(super) subs: Table<SubId, Sub>,
     /// Calls that wait for the end of the membership.
     pub(super) leaving: Vec<CallId>,
@@ -81,7 +81,7 @@ impl Room {
             last: nowhere,
             head: nowhere,
             high: 0,
-            owed: VecDeque::new(),
+            owed: Fifo::new(),
             subs: Table::new(),
             leaving: Vec::new(),
             refusals: 0,

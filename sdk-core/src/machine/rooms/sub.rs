@@ -1,12 +1,12 @@
 //! One subscription: what it wants, what it was handed, what the application is done with.
 
+use crate::fifo::Fifo;
 use crate::table::Table;
 use crate::{
     machine::io::{CallId, Subscribe},
     planted::{Bug, planted},
     protocol::{Cursor, Filter, Json, frames::Start},
 };
-use std::collections::VecDeque;
 
 /// Events handed over and not done past which a server that ignores credit is held off.
 pub(super) const MAX_HANDED: usize = 8192;
@@ -50,7 +50,7 @@ pub(super) struct Sub {
     /// In a `latest` room: every key is on its way; the position says nothing before `live`.
     pub(super) syncing: bool,
     /// Handed over and not done, in order of handing over.
-    handed: VecDeque<Cursor>,
+    handed: Fifo<Cursor>,
     /// The last that is done.
     done: Option<Cursor>,
     /// How many were handed over, and how many of them are done.
@@ -76,7 +76,7 @@ impl Sub {
             keys: Table::new(),
             gone: Vec::new(),
             syncing: false,
-            handed: VecDeque::new(),
+            handed: Fifo::new(),
             done: None,
             handed_total: 0,
             done_total: 0,
@@ -178,10 +178,10 @@ impl Sub {
             Some(at) => at + 1,
             None => self.handed.iter().take_while(|cursor| cursor.seq < seq).count(),
         };
-        if let Some(last) = self.handed.drain(..count).next_back() {
-            self.done = Some(last);
-            self.done_total += count as u64;
+        for _ in 0..count {
+            self.done = self.handed.pop_front();
         }
+        self.done_total += count as u64;
         count > 0
     }
 

@@ -151,7 +151,8 @@ impl Rig {
     /// Lets time pass unnoticed.
     pub(super) fn jump(&mut self, span: Duration) {
         self.now.mono = self.now.mono + span;
-        self.now.wall.0 = EPOCH_MS + u64::try_from(self.now.mono.0.as_millis()).unwrap();
+        self.now.wall.0 =
+            EPOCH_MS + u64::try_from(self.now.mono.since_start().as_millis()).unwrap();
     }
 
     /// The transport that counts.

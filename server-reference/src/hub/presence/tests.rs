@@ -7,7 +7,7 @@ const PRESENT: Membership = Membership { present: true, watch: false, meta: None
 const WATCH: Membership = Membership { present: false, watch: true, meta: None };
 
 fn at(ms: u64) -> Now {
-    Now { mono: Instant(Duration::from_millis(ms)), wall: UnixMillis(ms) }
+    Now { mono: Instant::new(Duration::from_millis(ms)), wall: UnixMillis(ms) }
 }
 
 fn key() -> RoomKey {

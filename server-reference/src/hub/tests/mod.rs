@@ -50,7 +50,7 @@ impl Bench {
         Self {
             hub: Hub::new(config, 1),
             log: MemoryLog::new(2, Retention::default()),
-            now: Now { mono: Instant(Duration::from_secs(100)), wall: UnixMillis(START) },
+            now: Now { mono: Instant::new(Duration::from_secs(100)), wall: UnixMillis(START) },
             held: None,
             written: BTreeMap::new(),
             closed: BTreeMap::new(),

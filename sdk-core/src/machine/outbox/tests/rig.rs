@@ -277,7 +277,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
-        let start = Now { mono: Instant(Duration::ZERO), wall: UnixMillis(1_700_000_000_000) };
+        let start = Now { mono: Instant::new(Duration::ZERO), wall: UnixMillis(1_700_000_000_000) };
         Self {
             outbox: Outbox::new(&config(seed)),
             disk: Disk::default(),

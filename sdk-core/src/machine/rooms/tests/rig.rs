@@ -3,6 +3,7 @@
 use super::*;
 use crate::protocol::ClientFrame;
 use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 pub(super) const ROOM: &str = "a/b";
 
