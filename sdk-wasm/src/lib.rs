@@ -1,10 +1,11 @@
 //! Wardline in JavaScript hosts: the machine, and nothing else.
 //!
 //! The host (`bindings/typescript/src/core`) owns sockets, timers, the store and promises; it calls
-//! in, and nothing here ever calls out. A turn: [`Core::turn`] with both clocks, [`Core::input`] or
-//! one of its binary or text siblings, then [`Core::drain`] and do what it says, in order, and come
-//! back when [`Core::due`] says. Texts cross as JSON, pictures as `Uint8Array`. So no borrow is ever held across a JavaScript call, and
-//! `free()` is safe whenever no turn is under way.
+//! in, and nothing here ever calls out. A turn is one call: both clocks (ms: the monotonic one since
+//! the client's start, the wall's since 1970) and what happened go in, by [`Core::input`] or one of its
+//! siblings; what is to be done comes out, a JSON array, none where there is nothing. Do it, in order,
+//! and come back when [`Core::due`] says. Texts cross as JSON, pictures as `Uint8Array`. So no borrow
+//! is ever held across a JavaScript call, and `free()` is safe whenever no turn is under way.
 //!
 //! | input `c` | fields |
 //! | --- | --- |
@@ -36,7 +37,9 @@ use wardline::{
         media::{Picture, Pictures, Screen},
     },
     fifo::Fifo,
-    machine::{ApiEvent, Config, Input, Instant, Machine, Now, Owner, SubId, UnixMillis},
+    machine::{
+        ApiEvent, Config, Generation, Input, Instant, Machine, Now, Owner, SubId, UnixMillis,
+    },
     protocol::{
         Address,
         frames::ClientInfo,
@@ -98,56 +101,67 @@ impl Core {
         Self::make(config).map_err(|malformed| malformed.0.to_owned())
     }
 
-    /// Sets both clocks, in ms: the monotonic one since the client's start, the wall's since 1970.
-    pub fn turn(&mut self, mono: f64, wall: f64) {
-        let mono = Instant::from_micros((mono * 1000.0) as u64);
-        self.now = Now { mono, wall: UnixMillis(wall as u64) };
-    }
-
     /// Takes an input: JSON.
-    pub fn input(&mut self, text: &str) {
+    pub fn input(&mut self, mono: f64, wall: f64, text: &str) -> Option<String> {
+        self.turn(mono, wall);
         self.command(text);
-    }
-
-    /// Takes a text frame of a transport.
-    pub fn text(&mut self, generation: u32, text: String) {
-        let generation = wardline::machine::Generation(generation.into());
-        self.machine.handle_input(Input::Text(generation, text), self.now);
-    }
-
-    /// Takes a binary message of a transport.
-    pub fn binary(&mut self, generation: u32, message: Vec<u8>) {
-        let generation = wardline::machine::Generation(generation.into());
-        self.machine.handle_input(Input::Binary(generation, message.into()), self.now);
-    }
-
-    /// Sends a picture of a stream of this client (P-V1).
-    pub fn picture(
-        &mut self,
-        stream: u32,
-        h264: bool,
-        key: bool,
-        seq: u32,
-        pts_us: f64,
-        data: Vec<u8>,
-    ) {
-        self.send_picture(stream as u16, h264, key, seq, pts_us as u64, data);
-    }
-
-    /// What is to be done: a JSON array; none where there is nothing.
-    pub fn drain(&mut self) -> Option<String> {
         self.outputs()
     }
 
-    /// When to come back, as of the last drain, in ms since the client's start; infinity: never.
+    /// Takes a text frame of a transport.
+    pub fn text(&mut self, mono: f64, wall: f64, generation: u32, text: String) -> Option<String> {
+        self.turn(mono, wall);
+        self.machine.handle_input(Input::Text(Generation(generation.into()), text), self.now);
+        self.outputs()
+    }
+
+    /// Takes a binary message of a transport.
+    pub fn binary(
+        &mut self,
+        mono: f64,
+        wall: f64,
+        generation: u32,
+        message: Vec<u8>,
+    ) -> Option<String> {
+        self.turn(mono, wall);
+        let input = Input::Binary(Generation(generation.into()), message.into());
+        self.machine.handle_input(input, self.now);
+        self.outputs()
+    }
+
+    /// Sends a picture of a stream of this client (P-V1); `kind`: 1 a key frame, 2 H.264.
+    #[allow(clippy::too_many_arguments)]
+    pub fn picture(
+        &mut self,
+        mono: f64,
+        wall: f64,
+        stream: u32,
+        kind: u32,
+        seq: u32,
+        pts_us: f64,
+        data: Vec<u8>,
+    ) -> Option<String> {
+        self.turn(mono, wall);
+        let (key, h264) = (kind & 1 != 0, kind & 2 != 0);
+        self.send_picture(stream as u16, h264, key, seq, pts_us as u64, data);
+        self.outputs()
+    }
+
+    /// When to come back, as of the last turn, in ms since the client's start; infinity: never.
     pub fn due(&self) -> f64 {
         self.due.map_or(f64::INFINITY, |due| due.as_micros().div_ceil(1000) as f64)
     }
 
     /// Takes all that waits for a subscription, at most `max`: a JSON array. Says that what was
-    /// taken before is done (P-R11).
-    pub fn take(&mut self, sub: u32, max: u32) -> String {
-        self.take_events(SubId(sub.into()), max as usize)
+    /// taken before is done (P-R11); what is to be done then stands on a line of its own.
+    pub fn take(&mut self, mono: f64, wall: f64, sub: u32, max: u32) -> String {
+        self.turn(mono, wall);
+        let mut taken = self.take_events(SubId(sub.into()), max as usize);
+        if let Some(outputs) = self.outputs() {
+            taken.push('\n');
+            taken.push_str(&outputs);
+        }
+        taken
     }
 
     /// Takes the newest picture a subscription waits for: JSON, its bytes by [`Core::bytes`].
@@ -196,12 +210,6 @@ impl Core {
         out.close(']');
         out.finish()
     }
-
-    /// Attempts since the backoff began anew.
-    #[wasm_bindgen(getter)]
-    pub fn attempt(&self) -> u32 {
-        self.machine.failed_attempts()
-    }
 }
 
 impl Core {
@@ -245,6 +253,11 @@ impl Core {
             binary: Fifo::new(),
             due: None,
         })
+    }
+
+    fn turn(&mut self, mono: f64, wall: f64) {
+        let mono = Instant::from_micros((mono * 1000.0) as u64);
+        self.now = Now { mono, wall: UnixMillis(wall as u64) };
     }
 
     fn sub(&mut self, id: SubId) -> Option<&mut Sub> {

@@ -62,6 +62,9 @@ type Said =
   | ['wanted', number, Cursor];
 
 
+/** Feeds the machine, with both clocks; what it then says. */
+type Feed = (core: Core, mono: number, wall: number) => string | undefined;
+
 export const asError = ({ code, reason, kind }: Failure): WardlineError =>
   new WardlineError(code, reason, kind);
 
@@ -99,7 +102,7 @@ export class Driver implements Helm {
   #identified: Waiting[] = [];
   #next = 1;
   #turning = false;
-  #feeds: ((core: Core) => void)[] = [];
+  #feeds: Feed[] = [];
   #link: Link | undefined;
   #generation = 0;
   #closing: Promise<void> | undefined;
@@ -139,7 +142,7 @@ export class Driver implements Helm {
     });
     this.#store = Promise.resolve(options.store ?? memoryStore());
     // No event fires inside a constructor.
-    queueMicrotask(() => this.turn(() => {}));
+    queueMicrotask(() => this.tell({ c: 'timeout' }));
   }
 
   number(): number {
@@ -147,7 +150,7 @@ export class Driver implements Helm {
   }
 
   /** Feeds the machine, then does what it says. */
-  turn(feed?: (core: Core) => void): void {
+  turn(feed?: Feed): void {
     if (this.ended) return;
     if (this.#heard.length > 0) this.#read();
     if (feed) this.#feeds.push(feed);
@@ -155,9 +158,7 @@ export class Driver implements Helm {
     this.#turning = true;
     try {
       for (let next = this.#feeds.shift(); next && !this.ended; next = this.#feeds.shift()) {
-        this.#core.turn(performance.now() - this.#start, Date.now());
-        next(this.#core);
-        const said = this.#core.drain();
+        const said = next(this.#core, performance.now() - this.#start, Date.now());
         // Most turns only read: no text crosses then.
         if (said !== undefined) {
           for (const one of JSON.parse(said) as Said[]) if (!this.ended) this.#do(one);
@@ -190,12 +191,12 @@ export class Driver implements Helm {
   #read(): void {
     const [gen, texts] = [this.#generation, this.#heard.join('\n')];
     this.#heard = [];
-    this.#feeds.push(core => core.text(gen, texts));
+    this.#feeds.push((core, mono, wall) => core.text(mono, wall, gen, texts));
   }
 
   tell(input: object): void {
     const text = JSON.stringify(input);
-    this.turn(core => core.input(text));
+    this.turn((core, mono, wall) => core.input(mono, wall, text));
   }
 
   /** As of [`Helm`]; fields may be the text of an object that is not empty. */
@@ -210,7 +211,7 @@ export class Driver implements Helm {
     }
     return new Promise((done, fail) => {
       this.#calls.set(call, { done: done as never, fail, last });
-      this.turn(core => core.input(text));
+      this.turn((core, mono, wall) => core.input(mono, wall, text));
     });
   }
 
@@ -242,19 +243,24 @@ export class Driver implements Helm {
   takeText(sub: number, max: number): string {
     let taken = '[]';
     if (this.ended) return taken;
+    const take: Feed = (core, mono, wall) => {
+      const said = core.take(mono, wall, sub, max);
+      const end = said.indexOf('\n');
+      taken = end < 0 ? said : said.slice(0, end);
+      return end < 0 ? undefined : said.slice(end + 1);
+    };
     if (this.#turning) {
-      taken = this.#core.take(sub, max);
-      this.#feeds.push(() => {});
-    } else {
-      this.turn(core => {
-        taken = core.take(sub, max);
-      });
-    }
+      // What is to be done waits for the end of this turn.
+      const said = take(this.#core, performance.now() - this.#start, Date.now());
+      this.#feeds.push(() => said);
+    } else this.turn(take);
     return taken;
   }
 
   push(stream: number, h264: boolean, key: boolean, seq: number, ptsUs: number, data: Uint8Array): void {
-    this.turn(core => core.picture(stream, h264, key, seq, ptsUs, data));
+    this.turn((core, mono, wall) =>
+      core.picture(mono, wall, stream, (key ? 1 : 0) | (h264 ? 2 : 0), seq, ptsUs, data),
+    );
   }
 
   picture(sub: number): Picture | null {
@@ -376,7 +382,7 @@ export class Driver implements Helm {
       this.#link = new Link(make, url, {
         opened: () => this.tell({ c: 'opened', gen }),
         text: text => this.#hear(text),
-        binary: bytes => this.turn(core => core.binary(gen, bytes)),
+        binary: bytes => this.turn((core, mono, wall) => core.binary(mono, wall, gen, bytes)),
         unsent: bytes => this.tell({ c: 'unsent', gen, bytes }),
         closed: (code, reason) => this.tell({ c: 'closed', gen, code, reason }),
         failed,
