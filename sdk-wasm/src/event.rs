@@ -14,17 +14,21 @@ impl Core {
     pub(crate) fn take_events(&mut self, id: SubId, max: usize) -> String {
         self.done(id);
         let mut out = Writer::new();
-        out.element('[');
         if let Some(sub) = self.sub(id) {
             for _ in 0..max {
                 let Some(event) = sub.waiting.pop_front() else { break };
+                if out.as_str().is_empty() {
+                    out.element('[');
+                }
                 if let ApiEvent::Event(_, body) = &event {
                     sub.taken = body.seq.or(sub.taken);
                 }
                 write(&mut out, event);
             }
         }
-        out.close(']');
+        if !out.as_str().is_empty() {
+            out.close(']');
+        }
         out.finish()
     }
 }

@@ -152,16 +152,16 @@ impl Core {
         self.due.map_or(f64::INFINITY, |due| due.as_micros().div_ceil(1000) as f64)
     }
 
-    /// Takes all that waits for a subscription, at most `max`: a JSON array. Says that what was
-    /// taken before is done (P-R11); what is to be done then stands on a line of its own.
-    pub fn take(&mut self, mono: f64, wall: f64, sub: u32, max: u32) -> String {
+    /// Takes all that waits for a subscription, at most `max`: a JSON array, nothing where it is empty.
+    /// Says that what was taken before is done (P-R11); what is to be done then stands on a line of
+    /// its own. None where there is neither.
+    pub fn take(&mut self, mono: f64, wall: f64, sub: u32, max: u32) -> Option<String> {
         self.turn(mono, wall);
-        let mut taken = self.take_events(SubId(sub.into()), max as usize);
-        if let Some(outputs) = self.outputs() {
-            taken.push('\n');
-            taken.push_str(&outputs);
+        let taken = self.take_events(SubId(sub.into()), max as usize);
+        match self.outputs() {
+            Some(outputs) => Some([&taken, "\n", &outputs].concat()),
+            None => (!taken.is_empty()).then_some(taken),
         }
-        taken
     }
 
     /// Takes the newest picture a subscription waits for: JSON, its bytes by [`Core::bytes`].

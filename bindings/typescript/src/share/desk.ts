@@ -324,7 +324,7 @@ export class Desk {
   #flow(rider: Rider, sub: Sub): void {
     if (sub.k || sub.real === undefined) return;
     const text = this.#driver.takeText(sub.real, BATCH);
-    if (text === '[]') return;
+    if (!text) return;
     sub.k = ++sub.count;
     sub.since = performance.now();
     rider.line.say({ c: 'take', sub: sub.n, k: sub.k, text });
