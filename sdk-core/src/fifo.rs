@@ -92,8 +92,12 @@ impl<T> Fifo<T> {
 
     /// Keeps what passes.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        self.forget_gone();
-        self.items.retain(|item| item.as_deref().is_some_and(&mut keep));
+        self.gone = 0;
+        for item in std::mem::take(&mut self.items).into_iter().flatten() {
+            if keep(&item) {
+                self.items.push(Some(item));
+            }
+        }
     }
 
     /// Takes everything away.

@@ -70,14 +70,12 @@ impl<K: Ord, V> Table<K, V> {
         self.find(key).is_ok()
     }
 
-    /// Sets a value; gives the one before.
-    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        match self.find(&key) {
-            Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),
-            Err(at) => {
-                self.0.insert(at, Box::new((key, value)));
-                None
-            }
+    /// Sets a value.
+    pub fn insert(&mut self, key: K, value: V) {
+        let entry = Box::new((key, value));
+        match self.find(&entry.0) {
+            Ok(at) => self.0[at] = entry,
+            Err(at) => self.0.insert(at, entry),
         }
     }
 
@@ -139,16 +137,43 @@ impl<K: Ord, V> Table<K, V> {
 
     /// Keeps what passes.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
-        self.0.retain_mut(|entry| {
-            let (key, value) = &mut **entry;
-            keep(key, value)
-        });
+        for mut entry in std::mem::take(&mut self.0) {
+            let (key, value) = &mut *entry;
+            if keep(key, value) {
+                self.0.push(entry);
+            }
+        }
+    }
+
+    /// The keys whose entries pass, in order. The condition is called through an address, so that the
+    /// code is one for all of them.
+    pub fn keys_where(&self, pass: &dyn Fn(&K, &V) -> bool) -> Vec<K>
+    where
+        K: Clone,
+    {
+        let mut keys = Vec::new();
+        for entry in &self.0 {
+            if pass(&entry.0, &entry.1) {
+                keys.push(entry.0.clone());
+            }
+        }
+        keys
     }
 
     /// Takes everything away.
     pub fn clear(&mut self) {
         self.0.clear();
     }
+}
+
+/// A list of all items. `collect` reserves by the first item and goes on with another piece of code;
+/// this is one loop.
+pub(crate) fn list<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list = Vec::new();
+    for item in items {
+        list.push(item);
+    }
+    list
 }
 
 fn pair<K, V>((key, value): &(K, V)) -> (&K, &V) {
@@ -320,9 +345,12 @@ impl<K: Ord + Clone> Set<K> {
     }
 
     /// Keeps what passes.
-    pub fn retain(&mut self, keep: impl FnMut(&K) -> bool) {
-        self.forget_gone();
-        self.keys.retain(keep);
+    pub fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
+        for key in std::mem::take(&mut self.keys).into_iter().skip(std::mem::take(&mut self.gone)) {
+            if keep(&key) {
+                self.keys.push(key);
+            }
+        }
     }
 
     /// Takes everything away.
@@ -391,7 +419,8 @@ mod tests {
                     assert_eq!(set.pop_first(), tree.pop_first());
                 }
                 if add {
-                    assert_eq!(table.insert(key, value), map.insert(key, value));
+                    table.insert(key, value);
+                    map.insert(key, value);
                     assert_eq!(set.insert(key), tree.insert(key));
                 } else {
                     assert_eq!(table.remove(&key), map.remove(&key));

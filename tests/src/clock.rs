@@ -75,3 +75,12 @@ mod tests {
         assert_eq!(clock.world(now.mono), Duration::from_secs(7));
     }
 }
+
+/// A part of a span, in whole microseconds as all times of a world: what the clocks of its
+/// participants count in.
+#[must_use]
+pub fn part(span: Duration, share: f64) -> Duration {
+    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    Duration::from_micros((micros as f64 * share) as u64)
+}

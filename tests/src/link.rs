@@ -117,7 +117,7 @@ impl<T> Pipe<T> {
                 break;
             }
             if let Some(parcel) = self.queue.pop_front() {
-                let jitter = self.path.jitter.mul_f64(rng.f64());
+                let jitter = crate::clock::part(self.path.jitter, rng.f64());
                 let arrival = (now + self.path.latency + jitter).max(self.last_arrival);
                 self.last_arrival = arrival;
                 self.flight.push_back((arrival, parcel.size, parcel.item));
@@ -185,7 +185,7 @@ impl<T> Pipe<T> {
             while self.queue.front().is_some_and(|front| front.left <= left) {
                 if let Some(parcel) = self.queue.pop_front() {
                     left -= parcel.left;
-                    let jitter = self.path.jitter.mul_f64(rng.f64());
+                    let jitter = crate::clock::part(self.path.jitter, rng.f64());
                     let arrival = (now + self.path.latency + jitter).max(self.last_arrival);
                     self.last_arrival = arrival;
                     self.flight.push_back((arrival, parcel.size, parcel.item));

@@ -164,8 +164,7 @@ impl Calls {
         for (id, call) in &self.pending {
             self.output.push_back(CallsOutput::Send(wire(*id, call)));
         }
-        let awaited: Vec<ItemId> =
-            self.commands.iter().filter(|(_, until)| until.is_some()).map(|(id, _)| *id).collect();
+        let awaited = self.commands.keys_where(&|_, until| until.is_some());
         for ids in awaited.chunks(IDS_PER_CALL) {
             let mut params = Writer::new();
             params.element('{');
@@ -276,8 +275,7 @@ impl Calls {
     }
 
     fn cancel(&mut self, which: impl Fn(&Asker) -> bool) {
-        let ids: Vec<u64> =
-            self.pending.iter().filter(|(_, call)| which(&call.asker)).map(|(id, _)| *id).collect();
+        let ids = self.pending.keys_where(&|_, call| which(&call.asker));
         for id in ids {
             self.take(id);
         }
@@ -301,9 +299,10 @@ impl Calls {
     }
 
     fn wait_for(&mut self, id: ItemId, until: Instant) {
-        if let Some(Some(old)) = self.commands.insert(id, Some(until)) {
-            self.command_deadlines.remove(&(old, id));
+        if let Some(Some(old)) = self.commands.get(&id) {
+            self.command_deadlines.remove(&(*old, id));
         }
+        self.commands.insert(id, Some(until));
         self.command_deadlines.insert((until, id));
     }
 

@@ -37,7 +37,7 @@ impl Machine {
                 self.rooms.handle_subscribe(call, sub, room.clone(), subscribe, now);
                 if watch {
                     self.drain_rooms(now);
-                    let watchers: Vec<_> = self.rooms.watchers(room.as_str()).collect();
+                    let watchers = self.rooms.watchers(room.as_str());
                     self.presence.tell(&room, &watchers);
                 }
             }

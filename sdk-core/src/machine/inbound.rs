@@ -108,7 +108,7 @@ impl Machine {
             }
             ServerFrame::Result(result) => self.calls.handle_result(result),
             ServerFrame::Presence(frame) => {
-                let watchers: Vec<_> = self.rooms.watchers(&frame.room).collect();
+                let watchers = self.rooms.watchers(&frame.room);
                 self.presence.handle_frame(frame, &watchers, now.mono);
             }
             ServerFrame::Stream(stream) => {
@@ -146,7 +146,7 @@ impl Machine {
     /// Forgets the mirrors of rooms that no subscription watches.
     pub(super) fn forget_unwatched(&mut self) {
         let rooms = &self.rooms;
-        self.presence.retain(|room| rooms.watchers(room.as_str()).next().is_some());
+        self.presence.retain(|room| !rooms.watchers(room.as_str()).is_empty());
     }
 
     fn write_pong(&mut self) {

@@ -9,6 +9,7 @@ use crate::protocol::{
     wire::words,
 };
 use crate::table::Table;
+use crate::table::list;
 
 /// Streams of this client, and streams it is told of, each.
 const MAX_STREAMS: usize = 256;
@@ -112,7 +113,7 @@ impl Media {
 }
 
 fn ended(streams: Table<u16, Stream>) -> Vec<Stream> {
-    streams.into_values().map(|stream| Stream { codec: String::new(), ..stream }).collect()
+    list(streams.into_values().map(|stream| Stream { codec: String::new(), ..stream }))
 }
 
 #[cfg(test)]

@@ -436,7 +436,7 @@ impl Machine {
                     self.output.push_back(Output::Event(ApiEvent::Result(id, result)));
                 }
                 CallsOutput::Presence(room, answer) => {
-                    let watchers: Vec<_> = self.rooms.watchers(room.as_str()).collect();
+                    let watchers = self.rooms.watchers(room.as_str());
                     self.presence.handle_members(&room, answer, &watchers, now.mono);
                 }
             }

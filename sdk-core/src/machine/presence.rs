@@ -8,6 +8,7 @@ use super::{
     io::{Error, PresenceChange, SubId},
 };
 use crate::fifo::Fifo;
+use crate::table::list;
 use crate::table::{Set, Table};
 use crate::{
     model::{ids::UserId, presence::Status},
@@ -227,8 +228,7 @@ impl Presence {
     /// Asks for the rooms that are due.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let due = |mirror: &Mirror| mirror.ask_at.is_some_and(|at| at <= now);
-        let rooms: Vec<Address> =
-            self.mirrors.iter().filter(|(_, m)| due(m)).map(|(room, _)| room.clone()).collect();
+        let rooms = self.mirrors.keys_where(&|_, mirror| due(mirror));
         for room in rooms {
             self.ask(&room);
         }
@@ -335,12 +335,7 @@ impl Mirror {
     ) {
         self.agreement = Agreement::At { version: pages.version };
         if !partial {
-            let gone: Vec<UserId> = self
-                .members
-                .keys()
-                .filter(|user| !pages.members.contains_key(*user))
-                .cloned()
-                .collect();
+            let gone = self.members.keys_where(&|user, _| !pages.members.contains_key(user));
             for user in gone {
                 self.members.remove(&user);
                 self.tell(watchers, &PresenceChange::Left(user), output);
@@ -374,7 +369,7 @@ impl Mirror {
         self.told.retain(|sub| watchers.contains(sub));
         for sub in watchers {
             if self.told.insert(*sub) {
-                let all = PresenceChange::Snapshot(self.members.values().cloned().collect());
+                let all = PresenceChange::Snapshot(list(self.members.values().cloned()));
                 output.push_back(PresenceOutput::Change(*sub, all));
             }
         }

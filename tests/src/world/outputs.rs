@@ -374,7 +374,7 @@ impl World {
 
     fn appetite(&mut self, client: usize) -> Duration {
         let most = self.clients[client].appetite;
-        if self.calm { Duration::ZERO } else { most.mul_f64(self.rng.f64()) }
+        if self.calm { Duration::ZERO } else { crate::clock::part(most, self.rng.f64()) }
     }
 
     fn settled(&mut self, client: usize, id: ItemId, outcome: &Outcome) -> Checked {

@@ -97,6 +97,8 @@ pub struct Outbox {
     store: StoreHold,
     /// The load under way is not wanted any more: another owner's is, behind it.
     overtaken: bool,
+    /// The store of this owner did not load: it still takes what is written for the one before.
+    elsewhere: bool,
     /// The generation under which the lock was taken last.
     lock: u64,
     owner: Option<Owner>,
@@ -148,6 +150,7 @@ impl Outbox {
             limits: Limits::default(),
             store: StoreHold::wanted(None),
             overtaken: false,
+            elsewhere: false,
             lock: 0,
             owner: None,
             producer: stray,

@@ -6,6 +6,7 @@ use super::{
     lane::{Flow, Lane},
     writes::Proof,
 };
+use crate::table::list;
 use crate::{
     machine::io::{ApiEvent, Outcome, Owner},
     model::ids::{ItemId, ProducerId},
@@ -128,12 +129,10 @@ impl Outbox {
     fn sent_upto(&self, index: usize, n: u64) -> Vec<(u64, ItemId)> {
         let numbered = self.lanes[index].numbered.iter().map(|(n, id)| (*n, *id));
         let numbered = numbered.take_while(|(at, _)| *at <= n);
-        numbered
-            .filter(|(_, id)| {
-                let entry = self.items.entry(*id);
-                entry.is_some_and(|entry| matches!(entry.stage, Stage::Numbered { sent: true, .. }))
-            })
-            .collect()
+        list(numbered.filter(|(_, id)| {
+            let entry = self.items.entry(*id);
+            entry.is_some_and(|entry| matches!(entry.stage, Stage::Numbered { sent: true, .. }))
+        }))
     }
 
     /// Whoever still settles is settled with what is known.
@@ -166,7 +165,7 @@ impl Outbox {
             && known < accepted
         {
             let loaded = self.lanes[index].waiting.range(..=(upto, ItemId(u128::MAX)));
-            for (_, id) in loaded.copied().collect::<Vec<_>>() {
+            for (_, id) in list(loaded.copied()) {
                 let stored = self.items.entry(id).is_some_and(|entry| entry.put == Put::Done);
                 if stored {
                     self.finish(id, Outcome::Uncertain);
@@ -186,7 +185,7 @@ impl Outbox {
     /// Takes the numbers from `n` on away; the items wait again, in their order.
     fn unnumber_from(&mut self, index: usize, n: u64) {
         let numbered = self.lanes[index].numbered.from_key(&n);
-        for (n, id) in numbered.map(|(n, id)| (*n, *id)).collect::<Vec<_>>() {
+        for (n, id) in list(numbered.map(|(n, id)| (*n, *id))) {
             self.unnumber(index, n, id);
             self.writes.unnumbered.insert(id);
         }

@@ -169,6 +169,7 @@ impl Outbox {
                     self.writes.marks.clear();
                     self.writes.unnumbered.clear();
                     self.owner = Some(owner);
+                    self.elsewhere = true;
                     for entry in kept {
                         self.admit(entry);
                     }
@@ -226,6 +227,7 @@ impl Outbox {
 
     /// Takes the content of a store as all there is.
     fn replace(&mut self, owner: Option<Owner>, snapshot: Snapshot) {
+        self.elsewhere = false;
         let kept = self.clear();
         let same = self.owner.is_none() || self.owner == owner;
         if !same {

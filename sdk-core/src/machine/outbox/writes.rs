@@ -9,6 +9,7 @@ use super::{
     lane::Lane,
 };
 use crate::fifo::Fifo;
+use crate::table::list;
 use crate::table::{Set, Table};
 use crate::{
     machine::io::{Error, Outcome, Owner, ReplyValue, StoreError, StoreOp, StoredLane},
@@ -116,15 +117,21 @@ impl Writes {
 
 fn take_some(set: &mut Set<ItemId>) -> Vec<ItemId> {
     if set.len() <= BATCH {
-        return std::mem::take(set).into_iter().collect();
+        return list(std::mem::take(set).into_iter());
     }
-    (0..BATCH).filter_map(|_| set.pop_first()).collect()
+    list((0..BATCH).filter_map(|_| set.pop_first()))
 }
 
 impl Outbox {
     /// Makes the next batch, unless one is under way or there is nothing to write.
     pub(super) fn form_batch(&mut self) -> Option<OutboxOutput> {
         if self.writes.flight.is_some() || self.is_loading() {
+            return None;
+        }
+        if self.elsewhere {
+            while let Some(id) = self.writes.puts.pop_front() {
+                self.put_failed(id, "the store does not load");
+            }
             return None;
         }
         let backing_off = self.writes.retry_at.is_some();

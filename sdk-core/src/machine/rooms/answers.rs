@@ -117,8 +117,7 @@ impl Rooms {
         let newcomers = room.subs.values().any(|sub| sub.call.is_some());
         let spares = newcomers && code != Code::FORBIDDEN;
         // What a newcomer asked for may be why: the others had what they wanted before.
-        let told = room.subs.iter().filter(|(_, sub)| !spares || sub.call.is_some());
-        let told: Vec<_> = told.map(|(id, _)| *id).collect();
+        let told = room.subs.keys_where(&|_, sub| !spares || sub.call.is_some());
         for sub in told {
             self.tell_refused(&frame.room, sub, &code);
         }

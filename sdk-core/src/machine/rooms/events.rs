@@ -5,6 +5,7 @@ use super::{
     room::{Owed, Room, Wire},
     sub::Sub,
 };
+use crate::table::list;
 use crate::{
     machine::io::SubId,
     planted::{Bug, planted},
@@ -159,7 +160,7 @@ impl Rooms {
             return;
         }
         let behind = room.subs.iter().filter(|(_, sub)| sub.done_total < sub.handed_total);
-        let handed = behind.map(|(id, sub)| (*id, sub.handed_total)).collect();
+        let handed = list(behind.map(|(id, sub)| (*id, sub.handed_total)));
         room.owed.push_back(Owed { seq: frame.seq, handed });
         self.grant(&frame.room);
     }
@@ -211,8 +212,7 @@ fn takers(room: &Room, start: u64, frame: &Event, wants: impl Fn(&Sub) -> bool) 
     let passes = |sub: &Sub| {
         sub.filter == room.wish.filter || sub.filter.passes(&frame.event, frame.data.get())
     };
-    let subs = room.subs.iter().filter(|(_, sub)| sub.is_attached(start));
-    subs.filter(|(_, sub)| wants(sub) && passes(sub)).map(|(id, _)| *id).collect()
+    room.subs.keys_where(&|_, sub| sub.is_attached(start) && wants(sub) && passes(sub))
 }
 
 /// Moves the wire's position, and with it every subscription's, over what the view does not hold.

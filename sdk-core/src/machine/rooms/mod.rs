@@ -34,6 +34,7 @@ use super::{
     outbox::Ticket,
 };
 use crate::fifo::Fifo;
+use crate::table::list;
 use crate::table::{Set, Table};
 use crate::{
     protocol::{
@@ -104,9 +105,9 @@ impl Rooms {
     }
 
     /// The subscriptions of a room that watch its presence.
-    pub fn watchers(&self, room: &str) -> impl Iterator<Item = SubId> {
-        let subs = self.rooms.get(room).into_iter().flat_map(|room| &room.subs);
-        subs.filter(|(_, sub)| sub.watch).map(|(id, _)| *id)
+    pub fn watchers(&self, room: &str) -> Vec<SubId> {
+        let room = self.rooms.get(room);
+        room.map_or_else(Vec::new, |room| room.subs.keys_where(&|_, sub| sub.watch))
     }
 
     /// Whether the stored cursors are there.
@@ -193,7 +194,7 @@ impl Rooms {
     pub fn handle_loaded(&mut self, cursors: Table<(String, Address), Cursor>, now: Now) {
         self.now = now.mono;
         self.cursors.load(cursors);
-        let waiting: Vec<_> = self.subs.iter().map(|(id, room)| (*id, room.clone())).collect();
+        let waiting = list(self.subs.iter().map(|(id, room)| (*id, room.clone())));
         for (sub, room) in waiting {
             self.resolve(room.as_str(), sub);
             self.sync(room.as_str());
@@ -222,8 +223,8 @@ impl Rooms {
         self.now = now.mono;
         self.unlink();
         self.linked = true;
-        let keys: Vec<_> = self.rooms.keys().cloned().collect();
-        keys.iter().filter_map(|key| self.begin_join(key)).collect()
+        let keys = self.rooms.keys_where(&|_, _| true);
+        list(keys.iter().filter_map(|key| self.begin_join(key)))
     }
 
     /// Takes `joined`.
@@ -277,15 +278,10 @@ impl Rooms {
     /// Takes `authorized`: what was forbidden is asked for again (P-C6).
     pub fn handle_authorized(&mut self, now: Now) {
         self.now = now.mono;
-        let forbidden = |room: &&mut Room| matches!(room.wire, Wire::Forbidden);
-        let rooms = self.rooms.values_mut().filter(forbidden);
-        let keys: Vec<_> = rooms
-            .map(|room| {
+        for key in self.rooms.keys_where(&|_, room| matches!(room.wire, Wire::Forbidden)) {
+            if let Some(room) = self.rooms.get_mut(&key) {
                 room.wire = Wire::Out;
-                room.address.as_str().to_owned()
-            })
-            .collect();
-        for key in keys {
+            }
             self.sync(&key);
         }
     }
@@ -300,8 +296,7 @@ impl Rooms {
     pub fn handle_owner_changed(&mut self, now: Now) {
         self.now = now.mono;
         self.unlink();
-        let subs: Vec<_> = self.subs.keys().copied().collect();
-        for sub in subs {
+        for sub in self.subs.keys_where(&|_, _| true) {
             self.end_sub(sub, Code::FORBIDDEN, "the subscription was another user's");
         }
         self.rooms.clear();

@@ -541,6 +541,27 @@ fn p_s1a_what_was_told_is_not_told_again_when_its_owner_comes_back() {
 }
 
 #[test]
+fn p_s1a_while_the_next_owners_store_does_not_load_nothing_is_written_into_the_one_before() {
+    let mut world = World::connected(1);
+    world.cut();
+    world.user = "v";
+    world.disk.failing = Some(StoreError::Io("no".into()));
+    assert!(!world.connect(), "welcome named another owner");
+    world.pump();
+    assert_eq!(world.outbox.owner(), Some(&owner("v")));
+    // It would take writes again, but has not been opened for this owner yet.
+    world.disk.failing = None;
+    let refused = world.submit(item(1, 0));
+    assert_eq!(world.replies[&refused].as_ref().unwrap_err().code, Code::STORAGE);
+    assert!(world.stored(1).is_none());
+    world.heal();
+    world.submit(item(2, 0));
+    world.flow();
+    assert_eq!(world.logged(), [2]);
+    assert_eq!(world.outbox.owner(), Some(&owner("v")));
+}
+
+#[test]
 fn what_is_submitted_before_the_store_is_loaded_waits_for_it() {
     let mut world = World::new(1);
     world.prompt = false;
