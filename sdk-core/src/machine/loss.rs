@@ -77,12 +77,15 @@ impl Machine {
             None => self.tokens.current().cloned(),
         };
         self.drop_link(loss, now);
+        // Also behind a disconnect: what is connected next would find the last owner's rooms.
+        if matches!(loss.class, CloseClass::OwnerChanged) {
+            self.handle_owner_changed(now);
+        }
         if let Intent::Leaving { .. } = self.intent {
             return self.hang_up(loss.reason.clone(), now);
         }
         match loss.class {
             CloseClass::Stop => return self.give_up(&Code::STOPPED, loss.reason.clone()),
-            CloseClass::OwnerChanged => self.handle_owner_changed(now),
             CloseClass::Forked => self.outbox.handle_forked(now),
             CloseClass::Replaced => {
                 self.outbox.handle_replaced(now);
@@ -94,7 +97,10 @@ impl Machine {
                 }
             }
             CloseClass::NewToken => self.tokens.handle_refused(carried),
-            CloseClass::Retry | CloseClass::RetryAtCap | CloseClass::RetryAfter => {}
+            CloseClass::OwnerChanged
+            | CloseClass::Retry
+            | CloseClass::RetryAtCap
+            | CloseClass::RetryAfter => {}
         }
         let code = match loss.class {
             CloseClass::NewToken => code_of(loss.reason.code),

@@ -17,7 +17,7 @@ use crate::{
 };
 use std::time::Duration;
 
-fn item(id: u128) -> NewItem {
+pub(super) fn item(id: u128) -> NewItem {
     NewItem {
         id: ItemId(id),
         lane: 4,

@@ -204,6 +204,28 @@ fn p_c1_joins_follow_hello_in_the_same_flight_and_p_s1a_another_owner_has_no_roo
 }
 
 #[test]
+fn p_s1a_another_owner_has_no_rooms_also_behind_a_disconnect_before_the_welcome() {
+    let mut rig = Rig::connected(config());
+    let room: crate::protocol::Address = "chat/r".parse().unwrap();
+    let subscribed =
+        rig.command(|call| Command::Subscribe(call, SubId(1), room.clone(), Subscribe::default()));
+    rig.close(1006, "");
+    // What waits to be sent keeps the connection until it is answered.
+    rig.command(|call| Command::Submit(call, super::connection::item(1)));
+    rig.wait_for_dial();
+    rig.open();
+    let left = rig.command(Command::Disconnect);
+    rig.say(welcome("bob"));
+    assert_eq!(rig.reply(left), Some(&Ok(ReplyValue::Done)));
+    assert!(matches!(rig.reply(subscribed), Some(Err(error)) if error.code == Code::FORBIDDEN));
+    rig.frames();
+    rig.command(Command::Connect);
+    rig.wait_for_dial();
+    rig.open();
+    assert_eq!(rig.kinds(), ["hello"], "no join of the last owner's");
+}
+
+#[test]
 fn p_s1a_a_stored_position_of_another_owner_is_not_resumed_from() {
     let room: crate::protocol::Address = "chat/r".parse().unwrap();
     let position = |seq| {
