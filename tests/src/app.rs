@@ -45,6 +45,8 @@ pub struct Sub {
     pub done: u64,
     /// Everything it is done with.
     done_marks: BTreeSet<Mark>,
+    /// The last it was done with in this life.
+    pub done_at: Option<Cursor>,
     /// The start of this life: before it everything is done.
     begin: Option<u64>,
     /// `latest` rooms: last number of each key.
@@ -203,6 +205,7 @@ impl Sub {
             undone: VecDeque::new(),
             done: stored.map_or(0, |cursor| cursor.seq),
             done_marks: stored.map(|cursor| cursor.mark).into_iter().collect(),
+            done_at: None,
             begin: stored.map(|cursor| cursor.seq),
             keys: BTreeMap::new(),
             handed: 0,
@@ -243,6 +246,7 @@ impl Sub {
             self.undone.pop_front();
             self.done_marks.insert(mark);
             self.done = first;
+            self.done_at = Some(Cursor { seq: first, mark });
         }
         true
     }

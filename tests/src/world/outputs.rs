@@ -261,7 +261,7 @@ impl World {
                 && *named == name
                 && *room == sub.room
             {
-                stored = Some(*cursor);
+                stored = stored.filter(|known| known.seq > cursor.seq).or(Some(*cursor));
             }
         }
         sub.restore(stored);

@@ -295,8 +295,15 @@ impl World {
             return Ok(());
         }
         let id = subs[self.rng.usize(..subs.len())];
-        if let Some(sub) = self.clients[client].app.subs.get_mut(&id) {
+        let process = &mut self.clients[client];
+        if let Some(sub) = process.app.subs.get_mut(&id) {
             sub.wanted = false;
+            // Its machine knows this position, also while it is still to be stored.
+            if let (Some(name), Some(done)) = (&sub.durable, sub.done_at)
+                && let Some(known) = &mut process.cursors
+            {
+                known.at.insert((name.clone(), sub.room.clone()), done);
+            }
         }
         self.command(client, Call::Other, |call| Command::Unsubscribe(call, id))
     }
