@@ -59,6 +59,15 @@ pub fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A part of a span, in whole microseconds as all times of a world: what the clocks of its
+/// participants count in.
+#[must_use]
+pub fn part(span: Duration, share: f64) -> Duration {
+    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    Duration::from_micros((micros as f64 * share) as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,13 +83,4 @@ mod tests {
         assert_eq!(now.wall, UnixMillis(WALL_START + 6000));
         assert_eq!(clock.world(now.mono), Duration::from_secs(7));
     }
-}
-
-/// A part of a span, in whole microseconds as all times of a world: what the clocks of its
-/// participants count in.
-#[must_use]
-pub fn part(span: Duration, share: f64) -> Duration {
-    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    Duration::from_micros((micros as f64 * share) as u64)
 }

@@ -48,6 +48,7 @@ pub use config::{HubConfig, Namespace, RoomStrategy};
 pub(crate) use intake::taken;
 pub use io::*;
 #[cfg(feature = "serve")]
+#[cfg(feature = "serve")]
 pub(crate) use sends::is_number;
 pub use stats::Stats;
 

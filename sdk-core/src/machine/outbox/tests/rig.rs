@@ -129,7 +129,7 @@ impl Disk {
                 }
             }
             StoreOp::Remove(id) => snapshot.items.retain(|stored| stored.item.id != id),
-            StoreOp::Lane(lane, numbers) => drop(snapshot.lanes.insert(lane, numbers)),
+            StoreOp::Lane(lane, numbers) => snapshot.lanes.insert(lane, numbers),
             StoreOp::Bind(_) | StoreOp::Cursor(..) => {}
         }
     }
