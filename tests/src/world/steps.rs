@@ -302,7 +302,10 @@ impl World {
             if let (Some(name), Some(done)) = (&sub.durable, sub.done_at)
                 && let Some(known) = &mut process.cursors
             {
-                known.at.insert((name.clone(), sub.room.clone()), done);
+                let at = known.at.entry((name.clone(), sub.room.clone())).or_insert(done);
+                if at.seq < done.seq {
+                    *at = done;
+                }
             }
         }
         self.command(client, Call::Other, |call| Command::Unsubscribe(call, id))
