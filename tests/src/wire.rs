@@ -247,6 +247,12 @@ pub fn room_key(principal: &Principal, room: &str) -> Option<RoomKey> {
     Some(RoomKey { tenant, room })
 }
 
+/// Where a principal is shown: in a public room only to its own tenant's people.
+#[must_use]
+pub fn presence_key(principal: &Principal, room: &str) -> Option<RoomKey> {
+    Some(RoomKey { tenant: principal.tenant.clone(), room: room.parse().ok()? })
+}
+
 /// Whether a principal without roles may read a room: by its first part, and by `org` wherever it
 /// stands, whole part against whole part (P-F4).
 #[must_use]

@@ -1,6 +1,6 @@
 //! One connection as its frames describe it, and what its frames must keep to.
 
-use super::{LinkId, Moment, may_read, presence::Leases, room_key};
+use super::{LinkId, Moment, may_read, presence::Leases, presence_key, room_key};
 use crate::{
     hold,
     model::{Model, passes, rooms::Span},
@@ -84,7 +84,7 @@ impl Conn {
 
     pub(super) fn presence_key(&self, room: &str) -> Option<(RoomKey, String)> {
         let principal = self.principal.as_ref()?;
-        Some((room_key(principal, room)?, principal.user.as_str().to_owned()))
+        Some((presence_key(principal, room)?, principal.user.as_str().to_owned()))
     }
 
     /// Everywhere where its user was shown, this connection stands for it no more.
@@ -98,7 +98,7 @@ impl Conn {
         let Some(principal) = &self.principal else { return };
         for (room, member) in &mut self.rooms {
             if std::mem::replace(&mut member.present, false)
-                && let Some(key) = room_key(principal, room)
+                && let Some(key) = presence_key(principal, room)
             {
                 leases.end(&key, principal.user.as_str(), link, clean, now);
             }
@@ -192,7 +192,9 @@ impl Conn {
             let durable = room.had(joined.head.mark) || joined.head.seq == 0;
             hold!(durable, ToldBeforeDurable, "{joined:?}: the head is not durable");
         }
-        if join.present {
+        if join.present
+            && let Some(key) = presence_key(&principal, &joined.room)
+        {
             leases.begin(&key, principal.user.as_str(), link);
         }
         let filter = join.filter.clone().canonical().unwrap_or_default();
