@@ -222,7 +222,7 @@ impl World {
             }
             Call::Subscribe(sub) => match result {
                 Ok(ReplyValue::Joined { cursor, mode }) => {
-                    self.restore_position(client, sub);
+                    self.restore_position(client, sub, cursor);
                     self.clients[client].app.joined(sub, cursor, mode, &self.model)
                 }
                 Ok(other) => {
@@ -247,8 +247,9 @@ impl World {
         }
     }
 
-    /// Only now it is certain whose store a durable position is from.
-    fn restore_position(&mut self, client: usize, id: SubId) {
+    /// Only now it is certain whose store a durable position is from, and what another process on it
+    /// left there.
+    fn restore_position(&mut self, client: usize, id: SubId, joined: wardline::protocol::Cursor) {
         let process = &mut self.clients[client];
         let Some(sub) = process.app.subs.get_mut(&id).filter(|sub| !sub.joined) else { return };
         let Some(name) = sub.durable.clone() else { return };
@@ -263,6 +264,10 @@ impl World {
             {
                 stored = stored.filter(|known| known.seq > cursor.seq).or(Some(*cursor));
             }
+        }
+        let left = self.disks[process.disk].view(&process.session);
+        if left.and_then(|left| left.cursors.get(&(name, sub.room.clone()))) == Some(&joined) {
+            stored = Some(joined);
         }
         sub.restore(stored);
     }
