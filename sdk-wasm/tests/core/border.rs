@@ -24,13 +24,63 @@ pub(crate) enum Said {
     Picture(u32),
 }
 
+/// A machine, the clocks of the turn, and what it said and nobody has read yet.
+pub(crate) struct Border {
+    core: Core,
+    mono: f64,
+    wall: f64,
+    said: Vec<String>,
+}
+
+impl Border {
+    /// Sets both clocks, in ms.
+    pub(crate) fn turn(&mut self, mono: f64, wall: f64) {
+        (self.mono, self.wall) = (mono, wall);
+    }
+
+    fn input(&mut self, text: &str) {
+        self.said.extend(self.core.input(self.mono, self.wall, text));
+    }
+
+    pub(crate) fn text(&mut self, generation: u32, text: String) {
+        self.said.extend(self.core.text(self.mono, self.wall, generation, text));
+    }
+
+    pub(crate) fn binary(&mut self, generation: u32, message: Vec<u8>) {
+        self.said.extend(self.core.binary(self.mono, self.wall, generation, message));
+    }
+
+    pub(crate) fn picture(
+        &mut self,
+        stream: u32,
+        h264: bool,
+        key: bool,
+        seq: u32,
+        pts_us: f64,
+        data: Vec<u8>,
+    ) {
+        let kind = u32::from(key) | u32::from(h264) << 1;
+        let (mono, wall) = (self.mono, self.wall);
+        self.said.extend(self.core.picture(mono, wall, stream, kind, seq, pts_us, data));
+    }
+
+    pub(crate) fn due(&self) -> f64 {
+        self.core.due()
+    }
+
+    pub(crate) fn bytes(&mut self) -> Vec<u8> {
+        self.core.bytes()
+    }
+}
+
 /// Makes a machine.
-pub(crate) fn make(config: &Value) -> Result<Core, String> {
-    Core::new(&config.to_string())
+pub(crate) fn make(config: &Value) -> Result<Border, String> {
+    let core = Core::new(&config.to_string())?;
+    Ok(Border { core, mono: 0.0, wall: 0.0, said: Vec::new() })
 }
 
 /// Tells an input by its name.
-pub(crate) fn tell(core: &mut Core, name: &str, fields: &Value) {
+pub(crate) fn tell(core: &mut Border, name: &str, fields: &Value) {
     let mut object = json!({ "c": name });
     for (key, value) in fields.as_object().into_iter().flatten() {
         object[key] = value.clone();
@@ -39,33 +89,44 @@ pub(crate) fn tell(core: &mut Core, name: &str, fields: &Value) {
 }
 
 /// Tells that the store was read.
-pub(crate) fn tell_loaded(core: &mut Core, lock: u64, durable: bool, entries: &[(String, String)]) {
+pub(crate) fn tell_loaded(
+    core: &mut Border,
+    lock: u64,
+    durable: bool,
+    entries: &[(String, String)],
+) {
     tell(core, "loaded", &json!({ "lock": lock, "durable": durable, "entries": entries }));
 }
 
 /// Takes what the machine wants done; nothing where no text crossed.
-pub(crate) fn drain(core: &mut Core) -> Option<Vec<Said>> {
-    let text = core.drain()?;
-    let said: Vec<_> =
-        crossed(&text).as_array().unwrap().iter().map(|one| read(core, one)).collect();
-    assert!(!said.is_empty(), "a text crossed that says nothing: {text}");
-    Some(said)
+pub(crate) fn drain(core: &mut Border) -> Option<Vec<Said>> {
+    let mut all = Vec::new();
+    for text in std::mem::take(&mut core.said) {
+        let said: Vec<_> =
+            crossed(&text).as_array().unwrap().iter().map(|one| read(core, one)).collect();
+        assert!(!said.is_empty(), "a text crossed that says nothing: {text}");
+        all.extend(said);
+    }
+    (!all.is_empty()).then_some(all)
 }
 
 /// Takes what waits for a subscription.
-pub(crate) fn take(core: &mut Core, sub: u32, max: u32) -> Vec<Value> {
-    crossed(&core.take(sub, max)).as_array().unwrap().clone()
+pub(crate) fn take(core: &mut Border, sub: u32, max: u32) -> Vec<Value> {
+    let text = core.core.take(core.mono, core.wall, sub, max).unwrap_or_default();
+    let (taken, said) = text.split_once('\n').unwrap_or((&text, ""));
+    core.said.extend((!said.is_empty()).then(|| said.to_owned()));
+    if taken.is_empty() { Vec::new() } else { crossed(taken).as_array().unwrap().clone() }
 }
 
 /// Takes a picture: what it is, and its bytes.
-pub(crate) fn take_picture(core: &mut Core, sub: u32) -> Option<(Value, Vec<u8>)> {
-    let head = crossed(&core.take_picture(sub)?);
+pub(crate) fn take_picture(core: &mut Border, sub: u32) -> Option<(Value, Vec<u8>)> {
+    let head = crossed(&core.core.take_picture(sub)?);
     Some((head, core.bytes()))
 }
 
 /// What is not settled.
-pub(crate) fn outbox(core: &Core) -> Vec<Value> {
-    crossed(&core.outbox()).as_array().unwrap().clone()
+pub(crate) fn outbox(core: &Border) -> Vec<Value> {
+    crossed(&core.core.outbox()).as_array().unwrap().clone()
 }
 
 /// Reads a text as JavaScript does, and demands that nothing was lost by that: its numbers are all floating point.
@@ -78,7 +139,7 @@ fn crossed(text: &str) -> Value {
     value
 }
 
-fn read(core: &mut Core, one: &Value) -> Said {
+fn read(core: &mut Border, one: &Value) -> Said {
     let number = |at: usize| u32::try_from(one[at].as_u64().unwrap()).unwrap();
     let text = |at: usize| one[at].as_str().unwrap().to_owned();
     match one[0].as_str().unwrap() {
@@ -110,6 +171,6 @@ fn batch(value: &Value) -> EntryBatch {
 }
 
 /// Tells an input as it is written.
-pub(crate) fn tell_raw(core: &mut Core, text: &str) {
+pub(crate) fn tell_raw(core: &mut Border, text: &str) {
     core.input(text);
 }

@@ -1,6 +1,6 @@
 //! A host without a network: its store is a map, its peer the test.
 
-use crate::border::{self, Said};
+use crate::border::{self, Border, Said};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use wardline::{
@@ -11,7 +11,6 @@ use wardline::{
         frames::{Lanes, Welcome},
     },
 };
-use wardline_wasm::Core;
 
 pub(crate) const EPOCH_MS: f64 = 1_700_000_000_000.0;
 
@@ -39,7 +38,7 @@ impl Medium {
 }
 
 pub(crate) struct Host {
-    pub(crate) core: Core,
+    pub(crate) core: Border,
     /// Both clocks, in ms.
     pub(crate) mono: f64,
     pub(crate) wall: f64,
@@ -76,7 +75,7 @@ impl Host {
             generation: 0,
             next_call: 1,
         };
-        host.turn(|_| {});
+        host.tell("timeout", json!({}));
         host
     }
 
@@ -90,7 +89,7 @@ impl Host {
     }
 
     /// One turn, and those it leads to.
-    pub(crate) fn turn(&mut self, feed: impl FnOnce(&mut Core)) {
+    pub(crate) fn turn(&mut self, feed: impl FnOnce(&mut Border)) {
         self.core.turn(self.mono, self.wall);
         feed(&mut self.core);
         let mut answers = VecDeque::new();

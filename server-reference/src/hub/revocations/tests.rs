@@ -5,7 +5,7 @@ use crate::log::{MemoryLog, Retention};
 use wardline::time::UnixMillis;
 
 fn at(ms: u64) -> Now {
-    Now { mono: Instant(Duration::from_millis(ms)), wall: UnixMillis(ms) }
+    Now { mono: Instant::new(Duration::from_millis(ms)), wall: UnixMillis(ms) }
 }
 
 fn who(user: &str, token: &str, issued: u64) -> Principal {
