@@ -109,6 +109,7 @@ fn a_store_with_entries_that_cannot_be_read_is_an_error_with_a_code() {
     ] {
         let mut core = border::make(&config()).unwrap();
         core.turn(0.0, 0.0);
+        border::tell(&mut core, "timeout", &json!({}));
         border::drain(&mut core);
         border::tell(
             &mut core,
