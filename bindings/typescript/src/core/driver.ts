@@ -158,7 +158,7 @@ export class Driver implements Helm {
     this.#turning = true;
     try {
       for (let next = this.#feeds.shift(); next && !this.ended; next = this.#feeds.shift()) {
-        const said = next(this.#core, performance.now() - this.#start, Date.now());
+        const said = this.#feed(next);
         // Most turns only read: no text crosses then.
         if (said !== undefined) {
           for (const one of JSON.parse(said) as Said[]) if (!this.ended) this.#do(one);
@@ -169,6 +169,14 @@ export class Driver implements Helm {
       this.#turning = false;
       this.#turned = performance.now();
     }
+  }
+
+  #mono(): number {
+    return performance.now() - this.#start;
+  }
+
+  #feed(feed: Feed): string | undefined {
+    return feed(this.#core, this.#mono(), Date.now());
   }
 
   /**
@@ -195,7 +203,10 @@ export class Driver implements Helm {
   }
 
   tell(input: object): void {
-    const text = JSON.stringify(input);
+    this.#input(JSON.stringify(input));
+  }
+
+  #input(text: string): void {
     this.turn((core, mono, wall) => core.input(mono, wall, text));
   }
 
@@ -211,7 +222,7 @@ export class Driver implements Helm {
     }
     return new Promise((done, fail) => {
       this.#calls.set(call, { done: done as never, fail, last });
-      this.turn((core, mono, wall) => core.input(mono, wall, text));
+      this.#input(text);
     });
   }
 
@@ -246,13 +257,13 @@ export class Driver implements Helm {
     if (this.ended) return taken;
     const take: Feed = (core, mono, wall) => {
       const said = core.take(mono, wall, sub, max) ?? '';
-      const end = said.indexOf('\n');
-      taken = end < 0 ? said : said.slice(0, end);
-      return end < 0 ? undefined : said.slice(end + 1);
+      const lines = said.split('\n');
+      taken = lines[0] ?? '';
+      return lines[1];
     };
     if (this.#turning) {
       // What is to be done waits for the end of this turn.
-      const said = take(this.#core, performance.now() - this.#start, Date.now());
+      const said = this.#feed(take);
       this.#feeds.push(() => said);
     } else this.turn(take);
     return taken;
@@ -260,7 +271,7 @@ export class Driver implements Helm {
 
   push(stream: number, h264: boolean, key: boolean, seq: number, ptsUs: number, data: Uint8Array): void {
     this.turn((core, mono, wall) =>
-      core.picture(mono, wall, stream, (key ? 1 : 0) | (h264 ? 2 : 0), seq, ptsUs, data),
+      core.picture(mono, wall, stream, +key + 2 * +h264, seq, ptsUs, data),
     );
   }
 
@@ -359,11 +370,11 @@ export class Driver implements Helm {
     this.#timer = undefined;
     if (due === Infinity) return;
     this.#armed = due;
-    const span = Math.max(0, Math.ceil(due - (performance.now() - this.#start)));
+    const span = Math.max(0, Math.ceil(due - this.#mono()));
     this.#timer = setTimeout(
       () => {
         this.#timer = undefined;
-        if (this.#due > performance.now() - this.#start) this.#arm(this.#due);
+        if (this.#due > this.#mono()) this.#arm(this.#due);
         else this.tell({ c: 'timeout' });
       },
       Math.min(span, LONGEST),

@@ -34,7 +34,7 @@ export function makeCore(config: object): Core {
     const known = code === 'bad_room' || code === 'bad_config';
     throw new WardlineError(
       known ? code : 'bad_config',
-      known ? 'url: ws:// or wss:// and a host; namespace: a–z, 0–9, -' : `option ${String(code)}`,
+      known ? 'url: ws:// or wss:// and a host; namespace: a-z, 0-9, -' : `option ${String(code)}`,
     );
   }
 }
