@@ -299,7 +299,9 @@ impl World {
         if let Some(sub) = process.app.subs.get_mut(&id) {
             sub.wanted = false;
             // Its machine knows this position, also while it is still to be stored.
+            // One that had ended belonged to the owner before, perhaps.
             if let (Some(name), Some(done)) = (&sub.durable, sub.done_at)
+                && sub.left.is_none()
                 && let Some(known) = &mut process.cursors
             {
                 let at = known.at.entry((name.clone(), sub.room.clone())).or_insert(done);
