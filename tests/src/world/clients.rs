@@ -307,12 +307,18 @@ impl World {
         }
         let disk = process.disk;
         let result = self.disks[disk].load(owner, &mut process.session).map(Box::new);
-        if let Ok(snapshot) = &result
-            && process.cursors.is_none()
-        {
-            // What other processes store from now on a machine learns at its next start.
-            let at = snapshot.cursors.iter().map(|(name, at)| (name.clone(), *at)).collect();
-            process.cursors = Some(Positions { owner: snapshot.owner.clone(), at });
+        if let Ok(snapshot) = &result {
+            let owner = &snapshot.owner;
+            match &mut process.cursors {
+                // Another process bound the store.
+                Some(known) => known.owner = known.owner.take().or_else(|| owner.clone()),
+                // What other processes store from now on a machine learns at its next start.
+                None => {
+                    let stored = snapshot.cursors.iter();
+                    let at = stored.map(|(name, at)| (name.clone(), *at)).collect();
+                    process.cursors = Some(Positions { owner: owner.clone(), at });
+                }
+            }
         }
         self.tell(who, Input::Loaded(result))
     }
