@@ -53,7 +53,7 @@ fn string(text: &[u8], mut at: usize) -> Result<usize, &'static str> {
     }
 }
 
-/// The unit that `\uXXXX` at this place stands for, if that is what stands there.
+/// The unit that an escape of four hex digits at this place stands for, if that is what stands there.
 fn escaped(text: &[u8], at: usize) -> Option<u32> {
     let digits = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
     u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
